@@ -1,0 +1,22 @@
+"""Settings of the whole test run: no network, one thread per worker, fixed seeds."""
+
+import os
+import random
+
+# Before the libraries that read them are imported; `make test` sets the threads too, for libraries loaded earlier still.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['HF_HUB_OFFLINE'] = '1'
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Each test starts from the same random state, whichever tests ran before it in the worker."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (the global generator is the one that third parties draw from)
+    torch.manual_seed(0)
