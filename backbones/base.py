@@ -1,0 +1,412 @@
+"""`StagedBackbone`: timm's whole contract, once, for every family of this project.
+
+A family builds its parts and declares them; what timm and the frameworks on top of it ask of a model is here:
+
+- `stem`: image to the first map; an `nn.Sequential` where a level is tapped inside it.
+- `stages`: modules that each take and give one map. Staged families use `Stage`; isotropic ones list their blocks.
+- `norm`: what follows the last stage. `head`: classifier, made by `make_head`.
+- `feature_info`: one entry per level, the taps of the stem first, then the stages.
+
+Between stages a map may be (B, C, H, W), (B, H, W, C) or tokens (B, N, C): `layout` says which. A network with T time
+steps folds them into the batch, T major, and declares `time_steps`. Whatever leaves the model is NCHW and averaged over
+time.
+"""
+
+import difflib
+import inspect
+import pickle
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from timm.layers import SelectAdaptivePool2d, get_device_dtype
+from timm.models import build_model_with_cfg, checkpoint, checkpoint_seq
+from timm.models._features import feature_take_indices
+from timm.models._input import update_model_input_size
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ['MIN_SIZE', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
+
+MIN_SIZE = 32  # pixels: the least side that every backbone takes
+
+Layout = Literal['NCHW', 'NHWC', 'NLC']
+POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax', 'fast', 'fastavg', 'fastmax', 'fastavgmax', 'fastcatavgmax')
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) in pixels of a side or a pair.
+
+    Raises:
+        ValueError: The size is no pair of at least `MIN_SIZE`.
+    """
+    height, width = (size, size) if isinstance(size, int) else tuple(size) if len(size) == 2 else (0, 0)
+    if min(height, width) < MIN_SIZE:
+        raise ValueError(
+            f'An image size must be one side or (height, width) of at least {MIN_SIZE} pixels, but got {size}.'
+        )
+    return height, width
+
+
+class Stage(nn.Module):
+    """Downsampling, then blocks at one resolution.
+
+    Args:
+        downsample: What changes resolution and width; identity where the stem did it.
+        blocks: Modules that keep the shape.
+    """
+
+    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(self.downsample(x))
+
+
+class StagedBackbone(nn.Module):
+    """Base of every backbone; see the module's text for what a family declares.
+
+    Args:
+        num_classes: Outputs of the classifier; 0 leaves it out.
+        in_chans: Channels of the image.
+        global_pool: Pooling before the classifier in timm's words; '' leaves it out and needs `num_classes=0`.
+        drop_rate: Rate of dropout before the classifier.
+        img_size: Side or (height, width) in pixels that tables of fixed extent are made for.
+        layout: Order of the axes of the maps between stages.
+        time_steps: T; maps between stages are (T * B, ...).
+        stem_taps: Indices into `stem`; the maps behind them are feature levels before the stages.
+
+    Raises:
+        ValueError: A channel count, class count, rate, pooling or size that cannot be.
+    """
+
+    stem: nn.Module
+    stages: nn.Module
+    norm: nn.Module
+    head: nn.Module
+    pretrained_cfg: dict[str, Any]
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        drop_rate: float = 0.0,
+        img_size: int | Sequence[int] = 224,
+        layout: Layout = 'NCHW',
+        time_steps: int = 1,
+        stem_taps: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        if not isinstance(in_chans, int) or in_chans < 1:
+            raise ValueError(f'in_chans must be a whole number of at least 1, but got {in_chans!r}.')
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f'drop_rate must lie in [0, 1), but got {drop_rate}.')
+        if time_steps < 1:
+            raise ValueError(f'time_steps must be at least 1, but got {time_steps}.')
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.img_size = pair(img_size)
+        self.layout = layout
+        self.time_steps = time_steps
+        self.stem_taps = tuple(stem_taps)
+        self.grad_checkpointing = False
+        self.norm = nn.Identity()
+        self.num_features = self.head_hidden_size = 0
+        self.feature_info: list[dict[str, Any]] = []
+        self._pool_name = global_pool
+
+    def _finish(self, device=None, dtype=None) -> None:
+        """Last step of a family's `__init__`: the head on the declared features, then the published initialisation."""
+        assert len(self.feature_info) == len(self.stem_taps) + len(self.stages)
+        self.num_features = self.feature_info[-1]['num_chs']
+        self.reset_classifier(self.num_classes, self._pool_name, device=device, dtype=dtype)
+        for name, module in self.named_modules():
+            self._init_weights(module, name)
+
+    def make_head(self, in_features: int, num_classes: int, device=None, dtype=None) -> nn.Module:
+        """Classifier on pooled features; a family with another one than a linear map overrides this."""
+        return nn.Linear(in_features, num_classes, device=device, dtype=dtype)
+
+    def _init_weights(self, module: nn.Module, name: str) -> None:
+        """The published initialisation of one module; PyTorch's own by default."""
+
+    # ---- forward -----------------------------------------------------------------------------------------------
+
+    def _check_input(self, x: torch.Tensor) -> None:
+        if torch.compiler.is_compiling():  # a traced graph must not branch on its sizes
+            return
+        if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < MIN_SIZE:
+            raise ValueError(
+                f'An input must be a batch of images (B, {self.in_chans}, H, W) with H and W of at least {MIN_SIZE} '
+                f'pixels, but got shape {tuple(x.shape)}. in_chans={self.in_chans} was given when the model was made.'
+            )
+
+    def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """Run up to level `last`: the map behind it as the network has it, and the levels of `keep` likewise."""
+        self._check_input(x)
+        if self.time_steps > 1:
+            x = x.repeat(self.time_steps, 1, 1, 1)  # T*B C H W
+        kept: dict[int, torch.Tensor] = {}
+        if self.stem_taps:
+            for index, module in enumerate(self.stem):  # type: ignore[arg-type]
+                x = module(x)
+                if index in self.stem_taps and self.stem_taps.index(index) in keep:
+                    kept[self.stem_taps.index(index)] = x
+        else:
+            x = self.stem(x)
+        taps = len(self.stem_taps)
+        for index, stage in enumerate(self.stages):  # type: ignore[arg-type]
+            if taps + index > last:
+                break
+            x = self._run(stage, x)
+            if taps + index in keep:
+                kept[taps + index] = x
+        return x, kept
+
+    def _run(self, stage: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if not self.grad_checkpointing:
+            return stage(x)
+        if isinstance(stage, Stage):
+            x = stage.downsample(x)
+            return checkpoint_seq(stage.blocks, x) if len(stage.blocks) else x
+        return checkpoint(stage, x)
+
+    def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
+        """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
+        if self.time_steps > 1:
+            x = x.unflatten(0, (self.time_steps, -1)).mean(0)
+        if self.layout == 'NLC':
+            reduction = self.feature_info[level]['reduction']
+            height = -(-image.shape[-2] // reduction)
+            x = x.transpose(1, 2).unflatten(2, (height, -1))  # B N C -> B C H W
+        elif self.layout == 'NHWC':
+            x = x.permute(0, 3, 1, 2)
+        if fmt == 'NCHW':
+            return x
+        x = x.permute(0, 2, 3, 1)
+        return x if fmt == 'NHWC' else x.flatten(1, 2)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) behind the last stage and the final norm."""
+        last = len(self.feature_info) - 1
+        y, _ = self._levels(x, last, set())
+        return self._out(self.norm(y), last, x)
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pool, drop and classify the map of `forward_features`; with `pre_logits` stop before the classifier."""
+        x = self.global_pool(x)
+        x = F.dropout(x, self.drop_rate, self.training)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: Layout = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Feature maps of several levels, in the order of their depth.
+
+        Args:
+            x: Images (B, in_chans, H, W).
+            indices: Levels to return: the last n for a number n, all for None; negative ones count from the end.
+            norm: Apply the final norm to the last level.
+            stop_early: Do not run past the last level that is returned.
+            output_fmt: Order of the axes: 'NCHW', 'NHWC' or 'NLC'.
+            intermediates_only: Return the maps without the final features.
+
+        Returns:
+            The maps, or the final features (B, C, H, W) and the maps. With `stop_early` the final features are the
+            deepest map that was computed.
+
+        Raises:
+            ValueError: An index or a format that does not exist.
+        """
+        if output_fmt not in ('NCHW', 'NHWC', 'NLC'):
+            raise ValueError(f"output_fmt must be 'NCHW', 'NHWC' or 'NLC', but got {output_fmt!r}.")
+        taken, deepest = self._take(indices)
+        end = len(self.feature_info) - 1
+        last = deepest if stop_early or intermediates_only else end
+        y, kept = self._levels(x, last, set(taken))
+        if norm and end in kept:
+            kept[end] = self.norm(kept[end])
+        maps = [self._out(kept[level], level, x, output_fmt) for level in sorted(kept)]
+        if intermediates_only:
+            return maps
+        return self._out(self.norm(y) if last == end else y, last, x), maps
+
+    def _take(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
+        try:
+            return feature_take_indices(len(self.feature_info), indices if indices is None else _as_indices(indices))
+        except AssertionError as error:
+            count = len(self.feature_info)
+            raise ValueError(
+                f'Feature indices must lie between {-count} and {count - 1} (or be a number of levels from 1 to {count}), '
+                f'as {type(self).__name__} has {count} levels, but got {indices}.'
+            ) from error
+
+    # ---- timm's contract ---------------------------------------------------------------------------------------
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what the given levels do not need, as timm's feature extractor does; returns the levels' indices."""
+        taken, deepest = self._take(indices)
+        cut = deepest < len(self.feature_info) - 1
+        if cut:
+            self.stages = self.stages[: max(0, deepest + 1 - len(self.stem_taps))]  # type: ignore[index]
+            if deepest < len(self.stem_taps):
+                self.stem = self.stem[: self.stem_taps[deepest] + 1]  # type: ignore[index]
+                self.stem_taps = self.stem_taps[: deepest + 1]
+            self.feature_info = self.feature_info[: deepest + 1]
+            self.num_features = self.feature_info[-1]['num_chs']
+        if cut or prune_norm:
+            self.norm = nn.Identity()
+        if cut or prune_head:
+            self.reset_classifier(0, '')
+        return taken
+
+    def get_classifier(self) -> nn.Module:
+        """The head that follows pooling."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None, device=None, dtype=None) -> None:
+        """Replace the classifier by a new one.
+
+        Args:
+            num_classes: Outputs of the new classifier; 0 for none.
+            global_pool: New pooling; None keeps the one there is.
+            device: Where the new head is made; the model's device if None.
+            dtype: Type of the new head; the model's if None.
+
+        Raises:
+            ValueError: The class count is negative, the pooling is unknown, or a classifier has no pooling before it.
+        """
+        pool = self._pool_name if global_pool is None else global_pool
+        if pool not in POOLS:
+            raise ValueError(f'global_pool must be one of {", ".join(map(repr, POOLS))}, but got {pool!r}.')
+        if not isinstance(num_classes, int) or num_classes < 0:
+            raise ValueError(f'num_classes must be a whole number of at least 0, but got {num_classes!r}.')
+        if num_classes and not pool:
+            raise ValueError(
+                f"A classifier of {num_classes} classes must have pooled features, but global_pool='' was given: "
+                'name a pooling, or give num_classes=0.'
+            )
+        dd = get_device_dtype(self, device, dtype)
+        self._pool_name, self.num_classes = pool, num_classes
+        self.global_pool = SelectAdaptivePool2d(pool_type=pool, flatten=bool(pool)).train(self.training)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        head = self.make_head(self.head_hidden_size, num_classes, **dd) if num_classes else nn.Identity()
+        self.head = head.train(self.training)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass, which saves memory and costs time."""
+        self.grad_checkpointing = enable
+
+    def set_distilled_training(self, enable: bool = True) -> None:
+        """While training give the outputs of both heads, as timm's distillation expects.
+
+        Raises:
+            ValueError: The model has no second head.
+        """
+        if not hasattr(self.head, 'distilled_training'):
+            raise ValueError(f'{type(self).__name__} has no distillation head: use a variant that ends in _distill.')
+        self.head.distilled_training = enable  # type: ignore[assignment]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns that put each parameter into one group by depth; stages when `coarse`, blocks otherwise."""
+        depth = [(r'^norm\.', (99999,))]
+        if coarse or not any(isinstance(stage, Stage) for stage in self.stages):  # type: ignore[union-attr]
+            return {'stem': r'^stem\.', 'blocks': [(r'^stages\.(\d+)', None), *depth]}
+        blocks = [(r'^stages\.(\d+)\.downsample', (0,)), (r'^stages\.(\d+)\.blocks\.(\d+)', None), *depth]
+        return {'stem': r'^stem\.', 'blocks': blocks}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters beyond norms and biases that weight decay should leave alone."""
+        return set()
+
+    def set_input_size(self, img_size: int | Sequence[int]) -> None:
+        """Make tables of fixed extent anew for another image size, resampled once; other sizes still work.
+
+        Every module of a stage that has a method `set_grid` is given the (height, width) of its map.
+
+        Args:
+            img_size: Side or (height, width) in pixels.
+        """
+        self.img_size = pair(img_size)
+        for stage, info in zip(self.stages, self.feature_info[len(self.stem_taps) :], strict=True):  # type: ignore[arg-type]
+            grid = tuple(-(-side // info['reduction']) for side in self.img_size)
+            for module in stage.modules():
+                if hasattr(module, 'set_grid'):
+                    module.set_grid(grid)  # type: ignore[operator]
+        update_model_input_size(self, self.img_size)
+
+
+def _as_indices(indices: int | Sequence[int]) -> int | list[int]:
+    return indices if isinstance(indices, int) else list(indices)
+
+
+def create(
+    cls: Callable[..., StagedBackbone],
+    variant: str,
+    pretrained: bool,
+    filter_fn: Callable[[dict, nn.Module], dict],
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a registered variant as timm does, with features through `forward_intermediates`.
+
+    Args:
+        cls: Family.
+        variant: Registered name.
+        pretrained: Whether to load the weights that the pretrained config names.
+        filter_fn: The family's `checkpoint_filter_fn`.
+        **kwargs: Arguments of the family and of timm.
+
+    Raises:
+        ValueError: An argument that the family does not have, feature levels that do not exist, or a weight file that
+            is missing, broken, not plain weights, or of another model.
+    """
+    file = (kwargs.get('pretrained_cfg_overlay') or {}).get('file') if pretrained else None
+    if file and not Path(file).is_file():
+        raise ValueError(f'The weight file must exist, but there is none at {file}: check the path.')
+    try:
+        return build_model_with_cfg(
+            partial(_call, cls),
+            variant,
+            pretrained,
+            pretrained_filter_fn=filter_fn,
+            feature_cfg={'out_indices': None, 'feature_cls': 'getter'},
+            **kwargs,
+        )
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError) as error:
+        if file is None:
+            raise
+        raise ValueError(
+            f'{file} must be a whole checkpoint of plain weights for {variant}, but reading it failed: '
+            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}. Nothing in it was run.'
+        ) from error
+
+
+def _call(cls: Callable[..., StagedBackbone], **kwargs: Any) -> StagedBackbone:
+    """`cls(**kwargs)`, with a sentence about an argument that it does not have."""
+    known = list(inspect.signature(cls).parameters)
+    for name in kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            raise ValueError(
+                f'{getattr(cls, "__name__", cls)} takes the arguments {", ".join(known)}, but got {name!r}'
+                + (f': did you mean {" or ".join(near)}?' if near else '.')
+            )
+    return cls(**kwargs)
