@@ -3,7 +3,7 @@
 import os
 import random
 
-# Before the libraries that read them are imported; `make test` sets the threads too, for libraries loaded earlier still.
+# Before the libraries that read them are imported. `make test` sets the threads too, for what pytest plugins load.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ['HF_HUB_OFFLINE'] = '1'
 
