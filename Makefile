@@ -16,7 +16,7 @@ help: ## list the targets
 
 setup: $(stamp) ## make .venv with the pinned packages and this one, once
 
-$(stamp): requirements.txt pyproject.toml .ci/setup
+$(stamp):
 	@PYTHON='$(PYTHON)' bash .ci/setup
 	@rm -f .venv/installed-*
 	@touch $@
@@ -42,8 +42,8 @@ format: $(stamp) ## format the code and repair what ruff can
 bench: $(stamp) ## time the backbones and their operators on this machine
 	@$(venv)/python tools/benchmark.py
 
-clean: ## remove caches, build folders and outputs
-	rm -rf build dist outputs work_dirs .pytest_cache .ruff_cache *.egg-info
+clean: ## remove caches, build folders and what the demo wrote, never a work_dirs of a training
+	rm -rf build dist outputs/demo .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 clean-all: clean ## remove .venv too
