@@ -33,7 +33,7 @@ test-full: $(stamp) ## run all tests, every variant of every family
 lint: $(stamp) ## check style, format and types
 	@$(venv)/ruff check .
 	@$(venv)/ruff format --check .
-	@$(venv)/pyright
+	@$(venv)/pyright --pythonpath $(venv)/python
 
 format: $(stamp) ## format the code and repair what ruff can
 	@$(venv)/ruff format .
