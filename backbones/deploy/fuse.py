@@ -7,18 +7,21 @@ All arithmetic runs in float64 and is rounded once, to the type of the layer tha
 
 import copy
 import inspect
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ..layers.conv_norm import batch_norm_affine
+
 __all__ = ['ScaleShift', 'fold_norm', 'fuse']
 
 
 class ScaleShift(nn.Module):
-    """Per-channel scale and shift: y = weight * x + bias, channels on axis 1. What a BatchNorm is in eval mode.
+    """Per-channel scale and shift: y = weight * x + bias. What a BatchNorm is in eval mode.
+
+    `layers.Affine2d` is the same for maps alone; a foreign BatchNorm may also stand behind a linear layer.
 
     Shape: (B, C, ...) -> (B, C, ...).
     """
@@ -34,13 +37,6 @@ class ScaleShift(nn.Module):
 
     def extra_repr(self) -> str:
         return f'{self.weight.numel()}'
-
-
-class _Affine(NamedTuple):
-    """What a BatchNorm does in eval mode: x -> scale * x + shift, both float64 (C,)."""
-
-    scale: torch.Tensor
-    shift: torch.Tensor
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -93,37 +89,32 @@ def fold_norm(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
     affine = _affine(norm)
     if affine is None or not _is_foldable(layer) or _is_watched(layer) or _is_watched(norm):
         return None
+    scale, shift = affine
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    if set(dict(layer.named_parameters())) - {'weight', 'bias'} or channels != affine.scale.numel():
+    if set(dict(layer.named_parameters())) - {'weight', 'bias'} or channels != scale.numel():
         return None
     folded = copy.deepcopy(layer)
     weight = layer.weight.double()
-    bias = torch.zeros_like(affine.shift) if layer.bias is None else layer.bias.double()
+    bias = torch.zeros_like(shift) if layer.bias is None else layer.bias.double()
     if isinstance(layer, _ConvTransposeNd):  # weight (in, out / groups, ...)
         groups = layer.groups
-        scale = affine.scale.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1).flatten(0, 1)
-        scale = scale.reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
+        factor = scale.reshape(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1).flatten(0, 1)
+        factor = factor.reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
     else:
-        scale = affine.scale.reshape(-1, *[1] * (weight.ndim - 1))
-    folded.weight = nn.Parameter((weight * scale).to(layer.weight.dtype), layer.weight.requires_grad)
-    folded.bias = nn.Parameter((bias * affine.scale + affine.shift).to(layer.weight.dtype), layer.weight.requires_grad)
+        factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    folded.weight = nn.Parameter((weight * factor).to(layer.weight.dtype), layer.weight.requires_grad)
+    folded.bias = nn.Parameter((bias * scale + shift).to(layer.weight.dtype), layer.weight.requires_grad)
     plain = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     if type(layer) in plain or _agree(layer, norm, folded):
         return folded
     return None
 
 
-def _affine(norm: nn.Module) -> _Affine | None:
-    """Scale and shift of a BatchNorm with running statistics; None for anything else."""
+def _affine(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Scale and shift, float64 (C,), of a BatchNorm with running statistics; None for anything else."""
     if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
         return None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
-    return _Affine(scale, shift)
+    return batch_norm_affine(norm)
 
 
 def _agree(layer: nn.Module, norm: nn.Module, folded: nn.Module) -> bool:
@@ -283,5 +274,5 @@ def _scale_shift(norm: nn.Module) -> nn.Module:
     if affine is None or rest is None:
         return norm
     dtype = norm.running_mean.dtype if norm.weight is None else norm.weight.dtype
-    scale_shift = ScaleShift(affine.scale.to(dtype), affine.shift.to(dtype))
+    scale_shift = ScaleShift(*(values.to(dtype) for values in affine))
     return scale_shift if isinstance(rest, nn.Identity) else nn.Sequential(scale_shift, rest)
