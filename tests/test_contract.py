@@ -1,0 +1,244 @@
+"""timm's contract, held against every registered backbone."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from registry import variants
+from timm.models import group_parameters
+from torch import nn
+
+import backbones
+
+SIZE = (64, 96)  # height and width in pixels
+
+
+@pytest.fixture(scope='module', params=variants())
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def model(name) -> nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model(name, num_classes=7).eval()
+
+
+@pytest.fixture(scope='module')
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_contract_forward(model, images):
+    features = model.forward_features(images)
+    pooled = model.forward_head(features, pre_logits=True)
+    assert features.shape[:2] == (2, model.num_features)
+    assert pooled.shape == (2, model.head_hidden_size)
+    assert torch.equal(model.head(pooled), model(images))
+    assert model(images).shape == (2, 7)
+    assert model(images).isfinite().all()
+    assert torch.allclose(model(images[:1]), model(images)[:1], atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(32, 32), (45, 75), (33, 128)], ids=str)
+def test_contract_any_size(model, size):
+    maps = model.forward_intermediates(torch.randn(1, 3, *size), intermediates_only=True)
+    for level, info in zip(maps, model.feature_info, strict=True):
+        assert level.shape == (1, info['num_chs'], *(-(-side // info['reduction']) for side in size))
+        assert level.isfinite().all()
+
+
+@torch.no_grad()
+def test_contract_intermediates(model, images):
+    count = len(model.feature_info)
+    last, maps = model.forward_intermediates(images)
+    assert len(maps) == count >= 3
+    assert torch.equal(last, model.forward_features(images))
+    some = model.forward_intermediates(images, indices=[0, -1], intermediates_only=True)
+    assert torch.equal(some[0], maps[0]) and torch.equal(some[1], maps[-1])
+    assert [m.shape for m in model.forward_intermediates(images, indices=2, intermediates_only=True)] == [
+        m.shape for m in maps[-2:]
+    ]
+    early, first = model.forward_intermediates(images, indices=[0], stop_early=True)
+    assert torch.equal(early, maps[0]) and torch.equal(first[0], maps[0])
+    nhwc = model.forward_intermediates(images, output_fmt='NHWC', intermediates_only=True)
+    assert all(torch.equal(a.permute(0, 3, 1, 2), b) for a, b in zip(nhwc, maps, strict=True))
+    normed = model.forward_intermediates(images, norm=True, intermediates_only=True)
+    assert torch.equal(normed[-1], last)
+    for bad in ({'indices': [count]}, {'indices': count + 1}, {'output_fmt': 'CHWN'}):
+        with pytest.raises(ValueError, match=r'must (lie|be)'):
+            model.forward_intermediates(images, **bad)
+
+
+@torch.no_grad()
+def test_contract_features_only(name, model, images):
+    maps = model.forward_intermediates(images, intermediates_only=True)
+    for indices in [None, (0,), (1, 2), (-1,)]:
+        kwargs = {} if indices is None else {'out_indices': indices}
+        features = timm.create_model(name, features_only=True, **kwargs).eval()
+        state = model.state_dict()
+        features.load_state_dict({f'model.{k}': state[k] for k in features.model.state_dict()}, strict=True)
+        expected = maps if indices is None else [maps[i] for i in indices]
+        found = features(images)
+        assert [f.shape[1] for f in found] == features.feature_info.channels()
+        assert [-(-SIZE[0] // r) for r in features.feature_info.reduction()] == [f.shape[2] for f in found]
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        names = {n for n, _ in features.model.named_modules()}
+        assert set(features.feature_info.module_name()) <= names
+    with pytest.raises(ValueError, match='levels'):
+        timm.create_model(name, features_only=True, out_indices=(0, 99))
+
+
+@torch.no_grad()
+def test_contract_classifier(name, images):
+    model = timm.create_model(name, num_classes=7).eval()
+    before = model.forward_features(images)
+    model.reset_classifier(5)
+    assert model(images).shape == (2, 5) and model.get_classifier() is model.head
+    model.reset_classifier(3, 'catavgmax')
+    assert model(images).shape == (2, 3) and model.head_hidden_size == 2 * model.num_features
+    model.reset_classifier(0, 'avg')
+    assert model(images).shape == (2, model.num_features)
+    model.reset_classifier(0, '')
+    assert torch.equal(model(images), before)
+    assert timm.create_model(name, num_classes=0)(images).shape == (2, model.num_features)
+    assert timm.create_model(name, num_classes=0, global_pool='')(images).shape == before.shape
+    with pytest.raises(ValueError, match='pooling'):
+        model.reset_classifier(5, '')
+
+
+def test_contract_backward_and_checkpointing(name, images):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=7, drop_rate=0.0).train()
+    for p in model.parameters():  # published initialisations hold zeros that would hide a gradient
+        nn.init.normal_(p, std=0.05) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
+    twin = copy.deepcopy(model)
+    twin.set_grad_checkpointing()
+    model(images).square().sum().backward()
+    twin(images).square().sum().backward()
+    for (key, a), b in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert a.grad is not None and a.grad.isfinite().all(), key
+        assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5 * float(a.grad.abs().max())), key
+
+
+def test_contract_rates_change_training(name, images):
+    reference = timm.create_model(name, num_classes=7)
+    for rate in ({'drop_rate': 0.5}, {'drop_path_rate': 0.9}):
+        model = timm.create_model(name, num_classes=7, **rate)
+        model.load_state_dict(reference.state_dict())
+        for p in model.parameters():
+            nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
+        twin = copy.deepcopy(model).train()
+        model.train()
+        torch.manual_seed(0)
+        a = model(images)
+        torch.manual_seed(5)
+        assert not torch.equal(a, twin(images)), rate
+        assert torch.equal(model.eval()(images[:1]), model(images[:1]))
+
+
+def test_contract_groups(model):
+    names = [n for n, _ in model.named_parameters()]
+    for coarse in (False, True):
+        groups = group_parameters(model, model.group_matcher(coarse=coarse))
+        assert sorted(n for group in groups.values() for n in group) == sorted(names)
+        assert len(groups) > 3
+        assert all(n.startswith('stem.') for n in groups[0])
+    assert model.no_weight_decay() <= set(names)
+
+
+@torch.no_grad()
+def test_contract_in_chans(name):
+    model = timm.create_model(name, num_classes=7, in_chans=5).eval()
+    assert model(torch.randn(1, 5, *SIZE)).shape == (1, 7)
+    with pytest.raises(ValueError, match=r'\(B, 5, H, W\)'):
+        model(torch.randn(1, 3, *SIZE))
+    with pytest.raises(ValueError, match='in_chans'):
+        timm.create_model(name, in_chans=0)
+
+
+def test_contract_bad_input(name, model):
+    for bad in (torch.randn(1, 3, 31, 64), torch.randn(1, 3, 64, 20), torch.randn(3, 64, 64)):
+        with pytest.raises(ValueError, match='at least 32 pixels'):
+            model(bad)
+    with pytest.raises(ValueError, match='did you mean drop_path_rate'):
+        timm.create_model(name, drop_pathrate=0.1)
+
+
+def test_contract_pretrained_cfg(name):
+    model = timm.create_model(name)
+    cfg = model.pretrained_cfg
+    for field in ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'first_conv', 'classifier', 'license'):
+        assert cfg[field], field
+    for field in ('origin_url', 'paper_ids', 'paper_name'):
+        assert cfg[field], field
+    assert cfg['architecture'] == name and cfg['num_classes'] == model.num_classes == 1000
+    first = model.get_submodule(cfg['first_conv'])
+    assert first.weight.shape[1] == cfg['input_size'][0]
+    classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
+    assert all(model.get_submodule(c).weight.shape[0] == 1000 for c in classifiers)
+    with torch.no_grad():
+        grid = model.eval().forward_features(torch.randn(1, *cfg['input_size'])).shape[2:]
+    assert grid == cfg['pool_size']
+
+
+@torch.no_grad()
+def test_contract_set_input_size(name, images):
+    model = timm.create_model(name, num_classes=7).eval()
+    same = copy.deepcopy(model)
+    same.set_input_size(model.img_size)
+    assert torch.equal(same(images), model(images))
+    model.set_input_size((160, 96))
+    assert model(torch.randn(1, 3, 160, 96)).isfinite().all()
+    assert model(images).shape == (2, 7)
+    made = timm.create_model(name, num_classes=7, img_size=(160, 96))
+    assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match='at least 32'):
+        model.set_input_size(16)
+
+
+@torch.no_grad()
+def test_contract_eval_keeps_nothing(name, images):
+    """New weights take effect at once, in evaluation mode too."""
+    model = timm.create_model(name, num_classes=7).eval()
+    model(images)
+    other = timm.create_model(name, num_classes=7).eval()
+    for p in other.parameters():
+        nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
+    model.load_state_dict(other.state_dict())
+    assert torch.equal(model(images), other(images))
+
+
+@torch.no_grad()
+def test_contract_export(model):
+    """One exported program serves any batch, height and width past the last stride."""
+    least = model.feature_info[-1]['reduction'] + 1
+    batch, *sides = (torch.export.Dim(n, min=m) for n, m in (('batch', 1), ('height', least), ('width', least)))
+    shapes = {0: batch, 2: sides[0], 3: sides[1]}
+    program = torch.export.export(model, (torch.randn(2, 3, 2 * least, 3 * least),), dynamic_shapes=(shapes,))
+    for shape in ((1, 3, least + 4, 2 * least), (3, 3, 3 * least, least)):
+        x = torch.randn(shape)
+        assert torch.allclose(program.module()(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_contract_compile(name, images):
+    """The whole forward and backward is one graph."""
+    model = timm.create_model(name, num_classes=7).train()
+    twin = copy.deepcopy(model)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    a, b = compiled(images), twin(images)
+    assert torch.allclose(a, b, atol=1e-4)
+    a.sum().backward()
+    b.sum().backward()
+    for (key, p), q in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        assert torch.allclose(p.grad, q[1].grad, atol=1e-3, rtol=1e-3), key
+
+
+def test_contract_names():
+    names = backbones.list_models()
+    assert names and set(names) <= set(timm.list_models())
+    assert all(timm.model_entrypoint(n).__doc__ for n in names)

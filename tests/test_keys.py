@@ -1,0 +1,153 @@
+"""Key tables and conversion of published checkpoints."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import parity
+import pytest
+import timm
+import torch
+from registry import smallest
+from timm.models import model_entrypoint
+from torch import nn
+
+import backbones
+from backbones.keys import _compile, rename, unwrap
+
+RECORDS = Path(__file__).parent / 'records'
+
+
+def official(name: str, derived: bool = False) -> dict[str, torch.Tensor]:
+    """The published state dict of a variant in float32, with its index tables and counters if `derived`."""
+    rows = parity.load(RECORDS / f'{name}.json.gz')['state']
+    state = {k: torch.from_numpy(parity.uniform(k, s, low, high)).float() for k, s, low, high in rows if low is not None}
+    tables = {k: torch.full(s, 7) for k, s, low, high in rows if low is None}
+    return {**state, **tables} if derived else state
+
+
+@pytest.fixture(scope='module', params=smallest())
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def state(name) -> dict[str, torch.Tensor]:
+    return official(name)
+
+
+def test_rename_counts_and_drops():
+    table = {'a.{i}.w': 'b.{i-2}.w', 'old.{rest...}': 'new.{rest}', 'table': None}
+    state = {k: torch.zeros(1) for k in ('a.5.w', 'old.x.y.z', 'table')}
+    assert set(rename(state, table)) == {'b.3.w', 'new.x.y.z'}
+
+
+def test_rename_lists_unknown_and_double_keys():
+    with pytest.raises(ValueError, match=r'unknown: b\.w, c\.w'):
+        rename({'a': torch.zeros(1), 'b.w': torch.zeros(1), 'c.w': torch.zeros(1)}, {'a': 'a'})
+    with pytest.raises(ValueError, match='met twice: x'):
+        rename({'a': torch.zeros(1), 'b': torch.zeros(1)}, {'a': 'x', 'b': 'x'})
+
+
+def test_unwrap_takes_averaged_weights_and_drops_prefixes():
+    plain, averaged = {'w': torch.zeros(1)}, {'w': torch.ones(1)}
+    assert torch.equal(unwrap({'model': plain, 'epoch': 3})['w'], plain['w'])
+    assert torch.equal(unwrap({'model': plain, 'model_ema': averaged})['w'], averaged['w'])
+    assert set(unwrap({'state_dict': {'module._orig_mod.w': plain['w']}})) == {'w'}
+    with pytest.raises(ValueError, match='optimizer'):
+        unwrap({'optimizer': {'lr': 1}})
+    with pytest.raises(ValueError, match='mapping'):
+        unwrap([1, 2])
+
+
+def test_every_row_of_a_table_is_used():
+    """A row that no published variant uses is a mistake in the table."""
+    tables = {}
+    for path in RECORDS.glob('*.json.gz'):
+        variant = path.name.removesuffix('.json.gz').split('@')[0].removesuffix('_downstream')
+        module = sys.modules[model_entrypoint(variant).__module__]
+        unused = tables.setdefault(module.__name__, set(module.KEYS))
+        keys = [row[0] for row in parity.load(path)['state']]
+        unused -= {row for row in unused if any(_compile(row).fullmatch(key) for key in keys)}
+    assert tables
+    assert {name: rows for name, rows in tables.items() if rows} == {}
+
+
+@pytest.mark.parametrize('container', ['plain', 'derived', 'model', 'state_dict', 'ema', 'module'])
+def test_convert_takes_every_container(name, state, container):
+    model = timm.create_model(name)
+    wrapped = {
+        'plain': state,
+        'derived': official(name, derived=True),
+        'model': {'model': state, 'args': argparse.Namespace(lr=1), 'epoch': 3},
+        'state_dict': {'state_dict': state},
+        'ema': {'model': {k: torch.zeros_like(v) for k, v in state.items()}, 'model_ema': state},
+        'module': {f'module.{k}': v for k, v in state.items()},
+    }[container]
+    converted = backbones.convert(model, wrapped)
+    model.load_state_dict(converted, strict=True)
+    reference = backbones.convert(timm.create_model(name), state)
+    assert all(torch.equal(v, reference[k]) for k, v in converted.items() if not k.endswith('num_batches_tracked'))
+    again = backbones.convert(model, converted)
+    assert all(torch.equal(v, converted[k]) for k, v in again.items())
+
+
+def test_convert_for_a_feature_extractor(name, state):
+    whole = timm.create_model(name).eval()
+    whole.load_state_dict(backbones.convert(whole, state))
+    features = timm.create_model(name, features_only=True, out_indices=(0, 1)).eval()
+    features.load_state_dict(backbones.convert(features, state), strict=True)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = whole.forward_intermediates(x, indices=[0, 1], intermediates_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(features(x), expected, strict=True))
+
+
+def test_convert_lists_what_does_not_fit(name, state):
+    model = timm.create_model(name)
+    key = next(iter(state))
+    with pytest.raises(ValueError, match='1 keys missing'):
+        backbones.convert(model, {k: v for k, v in state.items() if k != key})
+    with pytest.raises(ValueError, match='intruder'):
+        backbones.convert(model, {**state, 'intruder': torch.zeros(1)})
+    with pytest.raises(ValueError, match='of another shape'):
+        backbones.convert(model, {**state, key: torch.zeros(9, 9)})
+    with pytest.raises(ValueError, match='of another shape'):
+        backbones.convert(timm.create_model(name, num_classes=5), state)
+    with pytest.raises(ValueError, match='another model'):
+        backbones.convert(model, timm.create_model('resnet18').state_dict())
+    with pytest.raises(ValueError, match='of this project'):
+        backbones.convert(nn.Linear(1, 1), state)
+
+
+@pytest.mark.parametrize('kwargs', [{}, {'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {'features_only': True}], ids=str)
+def test_create_model_takes_the_official_file(name, state, kwargs, tmp_path):
+    """timm adapts the classifier and the first convolution; all else must be the official weights."""
+    path = tmp_path / 'official.pth'
+    torch.save({'model': state, 'args': argparse.Namespace(lr=1)}, path)
+    overlay = {'file': str(path)}
+    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
+    inner = getattr(model, 'model', model)
+    reference = backbones.convert(timm.create_model(name), state)
+    adapted = (inner.pretrained_cfg['first_conv'], *(() if kwargs.get('num_classes') is None else ('head',)))
+    compared = [k for k in inner.state_dict() if not k.startswith(adapted) and not k.endswith('num_batches_tracked')]
+    assert len(compared) > 50
+    assert all(torch.equal(inner.state_dict()[k], reference[k]) for k in compared)
+
+
+def test_create_model_refuses_broken_files(name, state, tmp_path):
+    def load(path):
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={'file': str(path)})
+
+    whole = tmp_path / 'whole.pth'
+    torch.save(state, whole)
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    foreign = tmp_path / 'foreign.pth'
+    torch.save(timm.create_model('resnet18').state_dict(), foreign)
+    with pytest.raises(ValueError, match='whole checkpoint'):
+        load(cut)
+    with pytest.raises(ValueError, match='another model'):
+        load(foreign)
+    with pytest.raises(ValueError, match='there is none'):
+        load(tmp_path / 'absent.pth')
