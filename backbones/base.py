@@ -117,6 +117,7 @@ class StagedBackbone(nn.Module):
         self.time_steps = time_steps
         self.stem_taps = tuple(stem_taps)
         self.grad_checkpointing = False
+        self.pruned: tuple[str, ...] = ()  # prefixes of weights that pruning took away
         self.norm = nn.Identity()
         self.num_features = self.head_hidden_size = 0
         self.feature_info: list[dict[str, Any]] = []
@@ -264,6 +265,7 @@ class StagedBackbone(nn.Module):
     ) -> list[int]:
         """Drop what the given levels do not need, as timm's feature extractor does; returns the levels' indices."""
         taken, deepest = self._take(indices)
+        before = self.state_dict().keys()
         cut = deepest < len(self.feature_info) - 1
         if cut:
             self.stages = self.stages[: max(0, deepest + 1 - len(self.stem_taps))]  # type: ignore[index]
@@ -276,6 +278,7 @@ class StagedBackbone(nn.Module):
             self.norm = nn.Identity()
         if cut or prune_head:
             self.reset_classifier(0, '')
+        self.pruned += tuple(before - self.state_dict().keys())
         return taken
 
     def get_classifier(self) -> nn.Module:

@@ -89,7 +89,7 @@ def rename(state: Mapping[str, torch.Tensor], table: Mapping[str, str | None]) -
 def is_ours(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
     """Whether a state dict has this project's keys already (most of them, as the classifier may differ)."""
     own = model.state_dict().keys()
-    return 2 * sum(key in own for key in state) > len(state)
+    return 2 * sum(key in state for key in own) > len(own)
 
 
 def _compile(pattern: str) -> re.Pattern:
@@ -113,7 +113,8 @@ def _fill(target: str, parts: dict[str, str]) -> str:
 def check_fit(model: nn.Module, state: dict[str, torch.Tensor], adapt: Iterable[str] = ()) -> dict[str, torch.Tensor]:
     """`state` with every key and shape that `model` has, or an error that lists what differs.
 
-    Counters of batch normalisation, which published files may lack, are filled in.
+    Counters of batch normalisation, which published files may lack, are filled in; weights of parts that a feature
+    extractor pruned away (prefixes in `model.pruned`) are left out.
 
     Args:
         model: Model that the state is for.
@@ -124,6 +125,8 @@ def check_fit(model: nn.Module, state: dict[str, torch.Tensor], adapt: Iterable[
         ValueError: Keys are missing or left over, or shapes differ.
     """
     own = model.state_dict()
+    pruned = getattr(model, 'pruned', ())
+    state = {key: value for key, value in state.items() if key in own or not key.startswith(pruned)}
     counters = {key: own[key].detach().clone() for key in own if key.endswith('.num_batches_tracked')}
     state = {**{key: value for key, value in counters.items() if key not in state}, **state}
     adapt = tuple(adapt)
@@ -170,11 +173,7 @@ def convert(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Tensor]:
             f'convert needs a model of this project, but got {type(model).__name__}: make it with timm.create_model after '
             '`import backbones`.'
         )
-    state = filter_fn(state_dict, inner)
-    if inner is not model:  # a feature extractor has lost its classifier and the stages past its last level
-        own = inner.state_dict()
-        state = {key: value for key, value in state.items() if key in own}
-    state = check_fit(inner, state)
+    state = check_fit(inner, filter_fn(state_dict, inner))
     return state if inner is model else {f'model.{key}': value for key, value in state.items()}
 
 

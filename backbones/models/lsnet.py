@@ -204,8 +204,10 @@ def _expand(table: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def _resize_table(table: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Table of distances (heads, h, w) -> (heads, height, width), linear between its first and last distance."""
-    rows, columns = table.shape[1:]
-    return linear_matrix(height, rows, table) @ table @ linear_matrix(width, columns, table).mT
+    heads, rows, columns = table.shape
+    tall, wide = linear_matrix(height, rows, table), linear_matrix(width, columns, table)
+    # bmm: a broadcasting matmul would fold the heads into a side, and a traced graph then pins that side
+    return torch.bmm(torch.bmm(tall.expand(heads, -1, -1), table), wide.mT.expand(heads, -1, -1))
 
 
 def _resize_matrix(bias: torch.Tensor, positions: int) -> torch.Tensor:
@@ -361,7 +363,7 @@ def _conv_norm(old: str, new: str) -> dict[str, str]:
 
 
 def _block(old: str, new: str) -> dict[str, str | None]:
-    """Rows of a block under `old`, ours under `new`."""
+    """Rows of a block under `old`, ours under `new`, but for its attention."""
     return {
         **_conv_norm(f'{old}.mixer.conv', f'{new}.mixer.conv'),
         **_conv_norm(f'{old}.mixer.conv1', f'{new}.mixer.point'),
@@ -372,11 +374,6 @@ def _block(old: str, new: str) -> dict[str, str | None]:
         f'{old}.mixer.lkp.cv4.{{p}}': f'{new}.mixer.perceive.predict.{{p}}',
         f'{old}.mixer.lkp.norm.{{p}}': f'{new}.mixer.perceive.norm.{{p}}',
         f'{old}.mixer.bn.{{p}}': f'{new}.mixer.norm.{{p}}',
-        **_conv_norm(f'{old}.mixer.m.qkv', f'{new}.mixer.fn.qkv'),
-        **_conv_norm(f'{old}.mixer.m.dw', f'{new}.mixer.fn.spatial'),
-        **_conv_norm(f'{old}.mixer.m.proj.1', f'{new}.mixer.fn.proj'),
-        f'{old}.mixer.m.attention_biases': f'{new}.mixer.fn.attention_biases',
-        f'{old}.mixer.m.attention_bias_idxs': None,
         **_conv_norm(f'{old}.ffn.m.pw1', f'{new}.ffn.fn.expand'),
         **_conv_norm(f'{old}.ffn.m.pw2', f'{new}.ffn.fn.project'),
     }
@@ -388,6 +385,11 @@ KEYS: dict[str, str | None] = {
     # the two downsampling convolutions count as blocks in the published files
     **_conv_norm('blocks{s}.{b}', 'stages.{s-1}.downsample.{b}'),
     **_block('blocks{s}.{b}', 'stages.{s-1}.blocks.{b-2}'),
+    **_conv_norm('blocks4.{b}.mixer.m.qkv', 'stages.3.blocks.{b-2}.mixer.fn.qkv'),
+    **_conv_norm('blocks4.{b}.mixer.m.dw', 'stages.3.blocks.{b-2}.mixer.fn.spatial'),
+    **_conv_norm('blocks4.{b}.mixer.m.proj.1', 'stages.3.blocks.{b-2}.mixer.fn.proj'),
+    'blocks4.{b}.mixer.m.attention_biases': 'stages.3.blocks.{b-2}.mixer.fn.attention_biases',
+    'blocks4.{b}.mixer.m.attention_bias_idxs': None,
     'head.bn.{p}': 'head.norm.{p}',
     'head.l.{p}': 'head.linear.{p}',
     'head_dist.bn.{p}': 'head_dist.norm.{p}',
