@@ -18,10 +18,11 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, init_default_scope
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from timm.models._features import FeatureGetterNet
 from timm.models._manipulate import group_parameters
@@ -35,7 +36,15 @@ try:
 except ImportError:  # mmdet is optional: without it there is no pyramid to extend
     FPN = None
 
-__all__ = ['TimmFeatures', 'TimmLayerDecayConstructor', 'WholeFileBackend', 'feature_channels', 'read_checkpoint']
+__all__ = [
+    'TimmFeatures',
+    'TimmLayerDecayConstructor',
+    'WholeFileBackend',
+    'build_model',
+    'feature_channels',
+    'load_weights',
+    'read_checkpoint',
+]
 
 # Ways in which timm's models are told that the picture may have any size, tried in this order.
 _ANY_SIZE_KWARGS = ({'strict_img_size': False}, {'dynamic_img_size': True}, {})
@@ -60,6 +69,41 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     """
     with torch.serialization.safe_globals(get_torch_safe_globals()):
         return backbones.load_checkpoint(path)
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
+    """Strictly load a checkpoint of mmengine, or a safetensors file of any float type, into a whole OpenMMLab model.
+
+    Raises:
+        ValueError: The file cannot be read, or it belongs to another model.
+    """
+    state = read_checkpoint(path)
+    state = state.get('state_dict', state)
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    own = model.state_dict()
+    wrong = [key for key in own if key in state and state[key].shape != own[key].shape]
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if wrong or missing or surplus:
+        raise ValueError(
+            f'{path} must hold the weights of this {type(model).__name__}, but of its keys {len(missing)} are missing '
+            f'{missing[:3]}, {len(surplus)} left over {surplus[:3]} and {len(wrong)} of another shape {wrong[:3]}: '
+            'give the config that it was trained with.'
+        )
+    model.load_state_dict(state)
+
+
+def build_model(config: str | os.PathLike | Config, checkpoint: str | os.PathLike | None = None) -> nn.Module:
+    """Model of a config in eval mode on the CPU, with the weights of ``checkpoint``, ready for ``test_step``."""
+    if not isinstance(config, Config):
+        config = Config.fromfile(config)
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    settings = config.model.copy()
+    if 'data_preprocessor' in config:
+        settings.setdefault('data_preprocessor', config.data_preprocessor)
+    model = MODELS.build(settings)
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model.eval()
 
 
 def _create(model_name: str, **kwargs) -> nn.Module:
@@ -197,7 +241,7 @@ class TimmFeatures(BaseModule):
         return set(self.net.no_weight_decay()) if hasattr(self.net, 'no_weight_decay') else set()
 
     def _freeze(self, layers: dict[str, int], stages: int) -> list[str]:
-        """Stop the gradient of the stem (layer 0) and the first ``stages`` layers; names of the modules now constant."""
+        """Stop the gradient of the stem (layer 0) and the first ``stages`` layers; names of modules now constant."""
         if stages < 0:
             return []
         last = max(layers.values(), default=0)
@@ -222,7 +266,7 @@ class TimmFeatures(BaseModule):
         else:  # another layout: timm converts it while it fills a whole model, whose weights we take over
             try:
                 donor = _create(
-                    self.model_name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=state), **self._build
+                    self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **self._build
                 )
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f'{path} holds no weights of {self.model_name}: {error}') from error
@@ -294,7 +338,9 @@ class TimmLayerDecayConstructor(DefaultOptimWrapperConstructor):
         unknown = sorted(set(self.paramwise_cfg) - {'layer_decay_rate'})
         rate = self.paramwise_cfg.get('layer_decay_rate')
         if unknown or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg must be dict(layer_decay_rate=r) with 0 < r <= 1, got {self.paramwise_cfg}')
+            raise ValueError(
+                f'paramwise_cfg must be dict(layer_decay_rate=r) with 0 < r <= 1, got {self.paramwise_cfg}'
+            )
         scales, exempt = _layer_scales(module, rate)
         groups: dict[tuple[float, bool], dict] = {}
         for name, parameter in module.named_parameters():
@@ -329,7 +375,9 @@ def _layer_scales(module: nn.Module, rate: float) -> tuple[dict[str, float], set
         listed = set(model.no_weight_decay()) if hasattr(model, 'no_weight_decay') else set()
         exempt |= {start + name for name in layers if name in listed or name.split('.')[-1] in listed}
     if not found:
-        raise ValueError('layer-wise decay needs a backbone with group_matcher (TimmFeatures, TimmClassifier); found none')
+        raise ValueError(
+            'layer-wise decay needs a backbone with group_matcher (TimmFeatures, TimmClassifier); found none'
+        )
     return scales, exempt
 
 
@@ -365,7 +413,7 @@ if FPN is not None:
 
     @MODELS.register_module()
     class TransposedConvFPN(FPN):
-        """mmdet's FPN with finer levels grown from the finest merged lateral by transposed 2x2 convolutions of stride 2.
+        """mmdet's FPN with finer levels, grown from its finest merged lateral by transposed 2x2 convolutions.
 
         Gives a backbone whose first map is coarse (stride 8) the fine level (stride 4) that two-stage detectors want.
 

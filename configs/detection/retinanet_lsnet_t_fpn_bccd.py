@@ -8,9 +8,7 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(pad_size_divisor=1),
     # The table of distances in its attention is made for the grid of this size.
-    backbone=dict(
-        _delete_=True, type='TimmFeatures', model_name='lsnet_t', img_size=(312, 416), drop_path_rate=0.1
-    ),
+    backbone=dict(_delete_=True, type='TimmFeatures', model_name='lsnet_t', img_size=(312, 416), drop_path_rate=0.1),
     neck=dict(
         _delete_=True,
         type='FPN',

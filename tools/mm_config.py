@@ -1,0 +1,196 @@
+"""What `train.py`, `test.py` and `predict.py` share: configs read and checked, a user's mistake said in a sentence."""
+
+import argparse
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import init_default_scope
+
+import backbones.mm  # noqa: F401 (registers our classes, also for configs that forget custom_imports)
+
+# What a runner reads beyond the keys that a config happens to have.
+_RUNNER_KEYS = {
+    'auto_scale_lr', 'cfg', 'custom_hooks', 'custom_imports', 'data_preprocessor', 'default_hooks', 'default_scope',
+    'env_cfg', 'experiment_name', 'find_unused_parameters', 'launcher', 'load_from', 'log_level', 'log_processor', 'model',
+    'model_wrapper_cfg', 'optim_wrapper', 'param_scheduler', 'randomness', 'resume', 'sync_bn', 'test_cfg',
+    'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'val_cfg', 'val_dataloader', 'val_evaluator',
+    'visualizer', 'work_dir',
+}  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments that all tools have."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description)
+        self.add_argument('config', help='config file')
+        self.add_argument(
+            '--cfg-options',
+            nargs='+',
+            default={},
+            action=DictAction,
+            metavar='KEY=VALUE',
+            help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.frozen_stages=1',
+        )
+
+    def add_work_dir(self) -> None:
+        self.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)')
+
+    def add_launcher(self) -> None:
+        self.add_argument(
+            '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='who starts the processes'
+        )
+        self.add_argument('--local-rank', '--local_rank', type=int, default=0, help="given by torch's older launchers")
+
+
+def run(prog: str, work: Callable[[], None]) -> int:
+    """Do the work; 0, or 2 after a user's mistake, which is said in one sentence on stderr."""
+    try:
+        work()
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f'{prog}: {sentence}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def explain(error: Exception) -> str | None:
+    """One sentence for an error that a user can cause, None for one that only a fault of the code can."""
+    text = ' '.join(str(error).strip('"\'').split())
+    text = re.sub(r'(class `\w+` in [\w./]+: )+', lambda match: match[1], text)  # the innermost of mmengine's wrappings
+    mistake = (
+        isinstance(error, (ValueError, ImportError, OSError, SyntaxError))
+        or (isinstance(error, TypeError) and re.search(r'unexpected keyword argument|missing \d+ required', text))
+        or (isinstance(error, KeyError) and 'registry' in text)
+        or (isinstance(error, AssertionError) and 'num_classes' in text)
+    )
+    if not mistake:
+        return None
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f'the module {error.name!r} is missing: install the extra `mm` of this package'
+    if isinstance(error, KeyError):
+        text = text.split('. More details')[0]
+    return text or type(error).__name__
+
+
+def load_config(path: str, options: dict[str, Any]) -> Config:
+    """Read a config file and apply `--cfg-options`.
+
+    Raises:
+        ValueError: The file is missing or is no config, or an option names a key that nothing would read.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f'there is no config file {path}')
+    try:
+        config = Config.fromfile(path)
+    except (SyntaxError, NameError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is not a config: {error}') from error
+    if 'model' not in config:
+        raise ValueError(f'{path} is not a config of a model: it sets no `model`')
+    for key in options:
+        _check_key(config, key)
+    config.merge_from_dict(options)
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    return config
+
+
+def _check_key(config: Config, key: str) -> None:
+    """Refuse a key that would be set and never read.
+
+    A key may be new only directly below a `type`, whose class checks its arguments, or at the top if a runner reads it.
+    """
+    node: Any = config
+    parts = key.split('.')
+    for depth, part in enumerate(parts):
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(f'--cfg-options: {key}: {".".join(parts[:depth])} has the items 0 to {len(node) - 1}')
+            node = node[int(part)]
+        elif isinstance(node, (dict, Config)) and part in node:
+            node = node[part]
+        elif isinstance(node, dict) and not isinstance(node, Config) and 'type' in node:
+            return
+        elif isinstance(node, Config) and part in _RUNNER_KEYS:
+            return
+        else:
+            known = [str(name) for name in node] if isinstance(node, (dict, Config)) else []
+            near = difflib.get_close_matches(part, [*known, *(_RUNNER_KEYS if depth == 0 else ())], n=1)
+            where = '.'.join(parts[:depth]) or 'the config'
+            hint = f'did you mean {near[0]}?' if near else f'it has {", ".join(sorted(known)) or "no keys"}.'
+            raise ValueError(f'--cfg-options: {key}: there is no key {part!r} in {where}; {hint}')
+
+
+def check_annotations(config: Config, *loaders: str) -> None:
+    """Hold the classes of COCO annotation files against those of the config.
+
+    Raises:
+        ValueError: A file is missing, is no JSON, or its classes are not the config's.
+    """
+    for loader in loaders:
+        for dataset in _datasets((config.get(loader) or {}).get('dataset')):
+            if 'Coco' in str(dataset.get('type')) and dataset.get('ann_file'):
+                _check_coco(config, dataset, loader)
+
+
+def _datasets(dataset: Any) -> Iterator[ConfigDict]:
+    """The dataset and those that it wraps."""
+    if isinstance(dataset, dict):
+        yield dataset  # type: ignore[misc]
+        yield from _datasets(dataset.get('dataset'))
+        for part in dataset.get('datasets') or ():
+            yield from _datasets(part)
+
+
+def _check_coco(config: Config, dataset: ConfigDict, loader: str) -> None:
+    path = Path(os.path.join(dataset.get('data_root') or '', dataset.ann_file))
+    if not path.is_file():
+        raise ValueError(f'{loader}: there is no annotation file {path}')
+    try:
+        names = [category['name'] for category in json.loads(path.read_text(encoding='utf-8'))['categories']]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f'{loader}: {path} is no COCO annotation file ({type(error).__name__}: {error})') from error
+    classes = class_names(config, dataset)
+    if classes and set(names) != set(classes):
+        lacks, has = sorted(set(names) - set(classes)), sorted(set(classes) - set(names))
+        parts = [f'has the classes {lacks} that the config lacks'] * bool(lacks)
+        parts += [f'lacks the classes {has} of the config'] * bool(has)
+        raise ValueError(f'{loader}: {path} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
+
+
+def class_names(config: Config, dataset: ConfigDict) -> list[str]:
+    """Classes of a dataset's config: its own, or those that its type defines."""
+    own = (dataset.get('metainfo') or {}).get('classes')
+    if own is None:
+        from mmengine.registry import DATASETS
+
+        own = (getattr(DATASETS.get(dataset.type), 'METAINFO', None) or {}).get('classes')
+    return [own] if isinstance(own, str) else list(own or ())
+
+
+def prepare_devices(config: Config, launcher: str, local_rank: int) -> None:
+    """Settings for several processes; without a GPU they talk over gloo and the models stay on the CPU."""
+    import torch
+
+    config.launcher = launcher
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    if launcher != 'none' and not torch.cuda.is_available():
+        config.setdefault('env_cfg', ConfigDict()).dist_cfg = {'backend': 'gloo'}
+        config.model_wrapper_cfg = {
+            'type': 'MMDistributedDataParallel',
+            'device_ids': None,
+            'broadcast_buffers': False,
+            'find_unused_parameters': config.get('find_unused_parameters', False),
+        }
+
+
+def set_work_dir(config: Config, path: str, work_dir: str | None) -> None:
+    config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', Path(path).stem)

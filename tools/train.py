@@ -1,0 +1,128 @@
+"""Train a detector, segmentor or classifier from a config file.
+
+python tools/train.py configs/detection/retinanet_lsnet_t_fpn_bccd.py
+python tools/train.py CONFIG --resume                      # go on from the last checkpoint of the work folder
+torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
+"""
+
+import re
+import sys
+from pathlib import Path
+
+try:
+    from tools import mm_config
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import mm_config
+
+
+def _parser() -> 'mm_config.Parser':
+    parser = mm_config.Parser('train.py', 'Train a detector, segmentor or classifier.')
+    parser.add_work_dir()
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or without a path from the last one in the work folder',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch over all processes'
+    )
+    parser.add_launcher()
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        args: Command line without the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit code: 0, or 2 after a user's mistake.
+    """
+    options = _parser().parse_args(args)
+    return mm_config.run('train.py', lambda: _train(options))
+
+
+def _train(options) -> None:
+    from mmengine.runner import Runner
+
+    config = mm_config.load_config(options.config, options.cfg_options)
+    mm_config.set_work_dir(config, options.config, options.work_dir)
+    mm_config.check_annotations(config, 'train_dataloader', 'val_dataloader')
+    mm_config.prepare_devices(config, options.launcher, options.local_rank)
+    _keep_files_whole(config)
+    if options.amp:
+        _use_amp(config)
+    if options.auto_scale_lr:
+        _scale_rate(config)
+    if options.resume:
+        _resume(config, options.resume)
+    Runner.from_cfg(config).train()
+
+
+def _keep_files_whole(config) -> None:
+    """A crash must cost no checkpoint: write beside and rename, and keep the last one until the next is whole."""
+    hook = config.setdefault('default_hooks', {}).setdefault('checkpoint', {'type': 'CheckpointHook'})
+    if hook.get('backend_args') is None:
+        hook['backend_args'] = {'backend': 'whole_file'}
+    if hook.get('max_keep_ckpts', -1) == 1:
+        raise ValueError(
+            'default_hooks.checkpoint.max_keep_ckpts must be at least 2 (or -1 for all): with 1 the only checkpoint is '
+            'removed before the next one is written'
+        )
+
+
+def _use_amp(config) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError('--amp needs a GPU, and torch finds none: leave it out')
+    wrapper = config.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, the config has {wrapper.type}')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _scale_rate(config) -> None:
+    if not (config.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size, the batch that the rate was chosen for')
+    config.auto_scale_lr.enable = True
+
+
+def _resume(config, source: str) -> None:
+    """Check the checkpoint before the runner reads it, since mmengine would fall back to unsafe unpickling."""
+    from backbones.mm import read_checkpoint
+
+    path = _last_checkpoint(Path(config.work_dir)) if source == 'auto' else source
+    if path is None:
+        print(f'train.py: {config.work_dir} holds no checkpoint yet, the training starts anew', file=sys.stderr)
+        return
+    checkpoint = read_checkpoint(path)
+    if not {'state_dict', 'optimizer', 'message_hub'} <= checkpoint.keys():
+        raise ValueError(
+            f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
+        )
+    config.resume, config.load_from = True, str(path)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that mmengine noted last, or if the note is not whole the one of the highest epoch or iteration."""
+    note = folder / 'last_checkpoint'
+    noted = Path(note.read_text(encoding='utf-8').strip() or '.') if note.is_file() else folder
+    for path in (noted, folder / noted.name):  # the folder may have moved since
+        if path.is_file():
+            return path
+    found = [
+        (int(match[1]), path)
+        for path in folder.glob('*.pth')
+        if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))
+    ]
+    return max(found)[1] if found else None
+
+
+if __name__ == '__main__':
+    sys.exit(main())
