@@ -1,0 +1,310 @@
+"""Write a model as an ONNX file that was run and compared before it was allowed to exist.
+
+Three kinds of model are told apart by what they give: one tensor (`output`), a pyramid of maps (`feat_s8`, `feat_s16`,
+..., named by stride), or, for a single-stage anchor detector, boxes (`dets`, `labels`). The input is called `input`.
+"""
+
+import copy
+import os
+import re
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import torch
+from torch import nn
+
+from .detector import is_detector, onnx_keep_scores
+from .fuse import fuse
+from .verify import Check, Disagreement, Thresholds, verify
+from .wrap import Exportable, Kind, as_text, describe, pretrained_cfg
+
+__all__ = ['Disagreement', 'ExportReport', 'export_onnx']
+
+Dynamic = bool | Literal['batch']
+OPSETS = range(18, 24)  # 18 is the oldest that torch's exporter writes
+FORBIDDEN = ('DFT', 'STFT', 'Loop', 'If', 'Scan', 'Optional', 'Sequence', 'SplitToSequence', 'ConcatFromSequence')
+COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+
+
+@dataclass
+class ExportReport:
+    """What was written and what was compared.
+
+    Attributes:
+        path: The file.
+        kind: 'classifier', 'pyramid' or 'detector'.
+        outputs: Names of the outputs.
+        opset: Version of the ONNX operators.
+        operators: Operator -> how often.
+        size: Bytes of the file.
+        dynamic: Names of the input's axes that are free.
+        checks: One entry per run and output; none without `check`.
+    """
+
+    path: Path
+    kind: Kind
+    outputs: tuple[str, ...]
+    opset: int
+    operators: dict[str, int]
+    size: int
+    dynamic: tuple[str, ...]
+    checks: list[Check]
+
+    @property
+    def nodes(self) -> int:
+        """Number of operators in the file."""
+        return sum(self.operators.values())
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | os.PathLike,
+    *,
+    input_size: Sequence[int] | None = None,
+    batch_size: int = 2,
+    dynamic: Dynamic = True,
+    opset: int = 18,
+    fused: bool = True,
+    normalize: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    classes: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    check: bool = True,
+    check_sizes: Sequence[tuple[int, int]] | None = None,
+    samples: torch.Tensor | None = None,
+    tolerance: float = 1e-4,
+) -> ExportReport:
+    """Export a classifier, a feature pyramid or a whole single-stage detector, and compare the file with the model.
+
+    The file is written beside `path` and renamed when ONNX Runtime gives what PyTorch gives, at two batches and two
+    sizes other than the traced ones (where these are free). It holds plain ONNX operators only.
+
+    Args:
+        model: A float32 model in eval mode; it stays as it is.
+        path: Where the file goes.
+        input_size: (channels, height, width) that the file is meant for; the model's own (`pretrained_cfg`) if None.
+        batch_size: Batch to trace with; at least 2 where the batch is free, since torch takes 1 for a constant.
+        dynamic: True: batch, height and width are free; 'batch': the batch alone; False: nothing.
+        opset: Version of the ONNX operators, 18 to 23.
+        fused: Re-parameterise a copy of the model first.
+        normalize: Put (x - mean) / std into the graph; without it the input must be normalised already.
+        mean: Mean of each channel, in the scale of the pictures; the model's own if None.
+        std: Standard deviation of each channel; the model's own if None.
+        classes: Names of the classes, for the metadata; the model's own if None.
+        metadata: Further entries, or other values for those that are written anyway (model, tag, licence, ...).
+        check: Run and compare the file.
+        check_sizes: (height, width) to compare at where they are free; two odd sizes if None.
+        samples: Pictures (N, C, H, W) as the file takes them, to compare at too.
+        tolerance: Largest error of an output, relative to its largest value.
+
+    Returns:
+        What was written and compared.
+
+    Raises:
+        ValueError: An argument that cannot be, a model of another kind, an operator that is not plain ONNX, or, as
+            `Disagreement`, outputs of the file that differ from the model's; then there is no file.
+    """
+    path = Path(path)
+    facts = describe(model, mean, std, classes)
+    size = _input_size(model, input_size, dynamic)
+    _check_arguments(model, path, batch_size, dynamic, opset, facts if normalize else None)
+    network = (fuse(model) if fused else copy.deepcopy(model)).cpu()
+    example = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+    module = Exportable(network, example, *((facts['mean'], facts['std']) if normalize else ()))
+    axes = {True: {0: 'batch', 2: 'height', 3: 'width'}, 'batch': {0: 'batch'}, False: {}}[dynamic]
+    proto = _trace(module, (batch_size, *size), axes, opset)
+    facts.update(
+        input_size=size, strides=module.strides or None, dynamic=list(axes.values()), normalize=normalize, **_versions()
+    )
+    onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
+    inputs = _inputs(module, (batch_size, *size), axes, check_sizes) if check else []
+    if samples is not None and check:
+        inputs += list(samples.float().split(1 if axes else samples.shape[0]))
+    checks = _write(proto, path, module, inputs, tolerance)
+    operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
+    return ExportReport(
+        path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values()), checks
+    )
+
+
+def _check_arguments(
+    model: nn.Module, path: Path, batch_size: int, dynamic: Dynamic, opset: int, scale: Mapping[str, Any] | None
+) -> None:
+    """Everything that can be told before the model is traced; `scale` has the mean and std that are asked for."""
+    training = next((name or 'the model' for name, module in model.named_modules() if module.training), None)
+    if training is not None:
+        raise ValueError(
+            f'A model must be in eval mode to be exported, but {training} is not: call model.eval() first.'
+        )
+    kinds = {t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()} - {torch.float32}
+    if kinds:
+        raise ValueError(
+            f'A model must be float32 to be exported, but it holds {kinds.pop()}: call model.float() first.'
+        )
+    if dynamic not in (True, False, 'batch'):
+        raise ValueError(f"dynamic must be True, 'batch' or False, but got {dynamic!r}.")
+    if batch_size < (2 if dynamic else 1):
+        raise ValueError(f'batch_size must be at least {2 if dynamic else 1} here, but got {batch_size}.')
+    if opset not in OPSETS:
+        raise ValueError(f'opset must lie between {OPSETS[0]} and {OPSETS[-1]}, but got {opset}.')
+    if not path.parent.is_dir() or path.is_dir():
+        raise ValueError(f'path must name a file in a folder that exists, but got {path}.')
+    if scale is not None and not (scale['mean'] and scale['std']):
+        raise ValueError(
+            'normalize=True needs mean and std, but the model does not know them: give mean=... and std=...'
+        )
+
+
+def _input_size(model: nn.Module, given: Sequence[int] | None, dynamic: Dynamic) -> tuple[int, int, int]:
+    """(channels, height, width) as given, else as the model says."""
+    cfg = pretrained_cfg(model)
+    own = None if is_detector(model) else cfg.get('input_size')
+    size = tuple(int(side) for side in (given or own or ()))
+    if len(size) != 3 or min(size) < 1:
+        raise ValueError(
+            f'input_size must be (channels, height, width), but got {given}'
+            + ('.' if given else ' and the model does not know its own: give input_size=(3, height, width).')
+        )
+    fixed = cfg.get('fixed_input_size') and own
+    if fixed and (dynamic is True or size[1:] != tuple(own[1:])):
+        raise ValueError(
+            f'{cfg.get("architecture", "This model")} takes pictures of {own[1]} x {own[2]} pixels alone: '
+            "give dynamic='batch' or dynamic=False, and no other input_size."
+        )
+    return size  # type: ignore[return-value]
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__
+
+    return {'backbones_version': __version__, 'torch_version': torch.__version__}
+
+
+def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], opset: int) -> onnx.ModelProto:
+    """The graph of the module with its axes named, cleaned of everything but operators and constants."""
+    if 2 in axes:  # every map of the trace must be larger than 1 x 1, and no side equal to another: else they are fixed
+        least = 4 * max(module.strides, default=32)
+        height, width = (max(side, least) for side in shape[2:])
+        shape = (*shape[:2], height, width + least // 4 if width == height else width)
+    free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter('ignore')  # about the insides of torch's exporter
+            program = torch.export.export(module, (torch.zeros(shape),), dynamic_shapes=(free or None,), strict=False)
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=opset,
+                input_names=['input'],
+                output_names=[*module.names, *module.extra],
+                custom_translation_table={torch.ops.backbones.keep_scores.default: onnx_keep_scores},
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        what = f'with free {", ".join(axes.values())}' if axes else 'at all'
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f'torch cannot export {type(module.network).__name__} {what}: {reason}'
+            + (
+                f' Try {"dynamic=False" if len(axes) == 1 else repr("batch").join(("dynamic=", " or False"))}.'
+                if axes
+                else ''
+            )
+        ) from error
+    assert exported is not None
+    return _clean(exported.model_proto, axes, opset)
+
+
+def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.ModelProto:
+    """Name the axes, drop the exporter's notes (stack traces with local paths among them), refuse what is not plain."""
+    graph = proto.graph
+    names = {graph.input[0].type.tensor_type.shape.dim[axis].dim_param: name for axis, name in axes.items()}
+    if names:
+        symbol = re.compile('|'.join(rf'\b{re.escape(old)}\b' for old in names))
+        for value in (*graph.input, *graph.output):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.HasField('dim_param'):
+                    dim.dim_param = symbol.sub(lambda match: names[match.group()], dim.dim_param)
+    for part in (proto, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ''
+        del part.metadata_props[:]
+    del graph.value_info[:]
+    used = {node.domain for node in graph.node}
+    kinds = {node.op_type for node in graph.node}
+    nested = any(a.type in (a.GRAPH, a.GRAPHS) for node in graph.node for a in node.attribute)
+    odd = sorted(kind for kind in kinds if kind.startswith(FORBIDDEN[-4:]) or kind in FORBIDDEN) + sorted(used - {''})
+    odd += [tensor.name for tensor in graph.initializer if tensor.data_type in COMPLEX]
+    if odd or nested or proto.functions:
+        raise ValueError(f'The graph must consist of plain ONNX operators, but it holds {odd or "nested graphs"}.')
+    version = next(entry.version for entry in proto.opset_import if entry.domain == '')
+    if version != opset:
+        raise ValueError(f'The graph must have opset {opset}, but torch wrote {version}: give opset={version}.')
+    del proto.opset_import[:]
+    proto.opset_import.append(onnx.helper.make_opsetid('', opset))
+    proto.producer_name, proto.producer_version = 'backbones', _versions()['backbones_version']
+    return proto
+
+
+def _inputs(
+    module: Exportable, shape: tuple[int, ...], axes: dict[int, str], sizes: Sequence[tuple[int, int]] | None
+) -> list[torch.Tensor]:
+    """Random pictures of other batches and sizes than the traced ones, as far as these are free."""
+    generator = torch.Generator().manual_seed(0)
+    batch, channels, height, width = shape
+    batches = [b for b in (1, 3, 2) if b != batch][:2] if axes else [batch]
+    if 2 not in axes:
+        sizes = [(height, width)]
+    elif sizes is None:
+        sizes = [
+            (max(33, height * 3 // 5) | 1, max(33, width * 4 // 5) | 1),
+            (max(48, height // 2), max(40, width // 2)),
+        ]
+    count = max(len(batches), len(sizes))
+    shapes = [(batches[i % len(batches)], channels, *sizes[i % len(sizes)]) for i in range(count)]
+    pictures = [torch.randn(shape, generator=generator) for shape in shapes]
+    if module.kind == 'detector':
+        pictures = [_with_boxes(module, picture) for picture in pictures]
+    return [(picture - module.shift) / module.factor for picture in pictures] if module.normalize else pictures
+
+
+@torch.no_grad()
+def _with_boxes(module: Exportable, picture: torch.Tensor) -> torch.Tensor:
+    """The picture with as much contrast as it takes until the detector finds something in it."""
+    for contrast in (1, 2, 4, 8, 16):
+        _, labels = module.network(picture * contrast)
+        if (labels >= 0).any():
+            return picture * contrast
+    return picture
+
+
+def _write(
+    proto: onnx.ModelProto, path: Path, module: Exportable, inputs: list[torch.Tensor], tolerance: float
+) -> list[Check]:
+    """Compare, then put the file in its place."""
+    checks: list[Check] = []
+    if module.extra and inputs:  # the head's own maps too, which are compared whether or not there are boxes
+        checks += verify(proto.SerializeToString(), module.reference, module.extra, inputs, tolerance)
+    del proto.graph.output[len(module.names) :]
+    onnx.checker.check_model(proto)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix='.onnx')
+    os.close(handle)
+    try:
+        onnx.save(proto, part)
+        if inputs:
+            cuts = None
+            if module.kind == 'detector':
+                cuts = Thresholds(module.network.score_threshold, module.network.iou_threshold)
+            checks += verify(part, module.reference, module.names, inputs, tolerance, cuts)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return checks

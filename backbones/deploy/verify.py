@@ -1,0 +1,187 @@
+"""Run an ONNX file beside the module it was made from and compare every output."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = ['Check', 'Disagreement', 'Thresholds', 'compare_detections', 'compare_tensors', 'session', 'verify']
+
+BORDER = 1e-3  # how near to a threshold (of score or overlap) rounding may decide
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output of one run.
+
+    Attributes:
+        shape: Shape of the input.
+        output: Name of the output.
+        error: Largest difference, relative to the largest value of the model's output.
+        boxes: Boxes that were compared; None for an output that holds no boxes.
+    """
+
+    shape: tuple[int, ...]
+    output: str
+    error: float
+    boxes: int | None = None
+
+
+class Thresholds(NamedTuple):
+    """Where a detector cuts: boxes at or below `score` and boxes that overlap a better one by more than `iou` go."""
+
+    score: float
+    iou: float
+
+
+class Disagreement(ValueError):
+    """An exported file does not compute what its model computes."""
+
+
+def session(model: str | os.PathLike | bytes):
+    """ONNX Runtime on the CPU, with as many threads as torch uses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    return onnxruntime.InferenceSession(source, options, providers=['CPUExecutionProvider'])
+
+
+@torch.no_grad()
+def verify(
+    model: str | os.PathLike | bytes,
+    reference: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+    names: Sequence[str],
+    inputs: Sequence[torch.Tensor],
+    tolerance: float,
+    thresholds: Thresholds | None = None,
+) -> list[Check]:
+    """Compare an ONNX model with what it was made from.
+
+    Args:
+        model: File, or its bytes.
+        reference: What the model was made from: an input -> every output by its name.
+        names: Outputs to compare; `dets` and `labels` as sets of boxes if there are thresholds.
+        inputs: Batches to run.
+        tolerance: Largest relative error.
+        thresholds: Of the detector that gave `dets`.
+
+    Returns:
+        One entry per input and output (`dets` and `labels` make one).
+
+    Raises:
+        Disagreement: The file does not run, or an output is not that of the reference.
+    """
+    try:
+        run = session(model)
+    except Exception as error:
+        raise Disagreement(f'ONNX Runtime cannot load the exported model: {_first_line(error)}.') from error
+    checks = []
+    for x in inputs:
+        expected = {name: value.numpy() for name, value in reference(x).items() if name in names}
+        try:
+            given = dict(zip(expected, run.run(list(expected), {'input': x.numpy()}), strict=True))
+        except Exception as error:
+            raise Disagreement(
+                f'ONNX Runtime cannot run the exported model on shape {tuple(x.shape)}: {_first_line(error)}.'
+            ) from error
+        for name in expected:
+            if name == 'labels' and thresholds is not None:
+                continue
+            if name == 'dets' and thresholds is not None:
+                error, boxes = compare_detections(expected, given, tolerance, thresholds)
+            else:
+                error, boxes = compare_tensors(expected[name], given[name]), None
+            checks.append(Check(tuple(x.shape), name, error, boxes))
+    wrong = [check for check in checks if not check.error <= tolerance]  # a NaN is wrong too
+    if wrong:
+        worst = max(wrong, key=lambda check: check.error if np.isfinite(check.error) else np.inf)
+        raise Disagreement(
+            f'The exported model must agree with PyTorch to {tolerance:g} of the largest value, but output '
+            f'{worst.output!r} differs by {worst.error:.3g} at input shape {worst.shape} '
+            f'({len(wrong)} of {len(checks)} outputs differ).'
+        )
+    return checks
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
+
+
+def compare_tensors(expected: np.ndarray, given: np.ndarray) -> float:
+    """Largest difference relative to the largest expected value; infinite for other shapes, NaN for NaNs."""
+    if expected.shape != given.shape:
+        return float('inf')
+    if expected.size == 0:
+        return 0.0
+    difference = np.abs(expected.astype(np.float64) - given.astype(np.float64)).max()
+    return float(difference / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+
+
+def compare_detections(
+    expected: dict[str, np.ndarray], given: dict[str, np.ndarray], tolerance: float, thresholds: Thresholds
+) -> tuple[float, int]:
+    """Largest relative error of boxes that belong together, and how many these are.
+
+    Boxes are matched as sets, since equal scores may come in any order. A box of one side that has no partner counts as
+    an error of 1, unless rounding alone can have decided about it: its score is just about the threshold or the last
+    that had a place, or it overlaps a box of its class by just about the threshold.
+
+    Args:
+        expected: `dets` (B, K, 5) and `labels` (B, K).
+        given: The same from the file.
+        tolerance: Relative error within which boxes belong together.
+        thresholds: Of the detector.
+    """
+    if any(expected[name].shape != given[name].shape for name in ('dets', 'labels')):
+        return float('inf'), 0
+    error, count = 0.0, 0
+    scale = max(1.0, float(np.abs(expected['dets'][..., :4]).max(initial=0)))
+    for pair in zip(expected['dets'], expected['labels'], given['dets'], given['labels'], strict=True):
+        first, second = _filled(*pair[:2]), _filled(*pair[2:])
+        cost = _difference(first, second, scale)  # n m
+        nearest = [cost.min(axis).astype(float) if cost.size else np.full(cost.shape[1 - axis], 1.0) for axis in (1, 0)]
+        for boxes, others, distances in ((first, second, nearest[0]), (second, first, nearest[1])):
+            alone = distances > tolerance
+            full = len(pair[0]) == len(boxes)
+            excused = _on_the_border(boxes, others, full, thresholds)
+            error = max(error, float(distances[~(alone & excused)].max(initial=0)))
+            count += int((~alone).sum())
+    return error, count // 2
+
+
+def _filled(dets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Boxes that are there, (n, 6): corners, score, label."""
+    return np.concatenate([dets, labels[:, None]], 1)[labels >= 0].astype(np.float64)
+
+
+def _difference(first: np.ndarray, second: np.ndarray, scale: float) -> np.ndarray:
+    """Largest difference (n, m) of each pair, corners relative to `scale`; at least 1 for different labels."""
+    units = np.array([scale] * 4 + [1.0])
+    gap = np.abs(first[:, None, :5] - second[None, :, :5]) / units
+    return gap.max(-1, initial=0) + (first[:, None, 5] != second[None, :, 5])
+
+
+def _on_the_border(boxes: np.ndarray, others: np.ndarray, full: bool, thresholds: Thresholds) -> np.ndarray:
+    """Whether rounding alone can have decided that a box is there, (n,)."""
+    everything = np.concatenate([boxes, others])
+    overlap = _overlap(boxes, everything)
+    overlap[boxes[:, None, 5] != everything[None, :, 5]] = 0
+    border = (np.abs(overlap - thresholds.iou) <= BORDER).any(1) | (boxes[:, 4] <= thresholds.score + BORDER)
+    if full and len(boxes):
+        border |= boxes[:, 4] <= boxes[:, 4].min() + BORDER  # the next best had no place
+    return border
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
+    shared = (high - low).clip(min=0).prod(-1)
+    areas = [(boxes[:, 2:4] - boxes[:, :2]).prod(-1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
