@@ -19,13 +19,16 @@ import timm
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.model import BaseModule
-from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, init_default_scope
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner.checkpoint import get_torch_safe_globals
+from mmengine.utils import is_installed
 from timm.models._features import FeatureGetterNet
 from timm.models._manipulate import group_parameters
+from timm.utils import adaptive_clip_grad
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -37,6 +40,7 @@ except ImportError:  # mmdet is optional: without it there is no pyramid to exte
     FPN = None
 
 __all__ = [
+    'AdaptiveClipOptimWrapper',
     'TimmFeatures',
     'TimmLayerDecayConstructor',
     'WholeFileBackend',
@@ -45,6 +49,11 @@ __all__ = [
     'load_weights',
     'read_checkpoint',
 ]
+
+# mmengine looks `mmseg::` bases up by the name of the distribution, which onedl-mmsegmentation does not have. The module's
+# own name finds both. It takes effect where this module is imported before a config is read, as our tools do.
+if not is_installed('mmsegmentation') and is_installed('mmseg'):
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 # Ways in which timm's models are told that the picture may have any size, tried in this order.
 _ANY_SIZE_KWARGS = ({'strict_img_size': False}, {'dynamic_img_size': True}, {})
@@ -379,6 +388,25 @@ def _layer_scales(module: nn.Module, rate: float) -> tuple[dict[str, float], set
             'layer-wise decay needs a backbone with group_matcher (TimmFeatures, TimmClassifier); found none'
         )
     return scales, exempt
+
+
+@OPTIM_WRAPPERS.register_module()
+class AdaptiveClipOptimWrapper(OptimWrapper):
+    """Clip each unit's gradient to ``clip_factor`` times the norm of its own weights, by timm's implementation.
+
+    Source: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, arXiv 2102.06171.
+    """
+
+    def __init__(self, *args, clip_factor: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not clip_factor > 0 or self.clip_grad_kwargs:
+            raise ValueError(f'give a positive clip_factor and no clip_grad, got {clip_factor} and {kwargs}')
+        self.clip_factor = clip_factor
+
+    def step(self, **kwargs) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        adaptive_clip_grad(parameters, self.clip_factor)
+        super().step(**kwargs)
 
 
 class WholeFileBackend(LocalBackend):

@@ -17,12 +17,28 @@ import backbones.mm  # noqa: F401 (registers our classes, also for configs that 
 
 # What a runner reads beyond the keys that a config happens to have.
 _RUNNER_KEYS = {
-    'auto_scale_lr', 'cfg', 'custom_hooks', 'custom_imports', 'data_preprocessor', 'default_hooks', 'default_scope',
-    'env_cfg', 'experiment_name', 'find_unused_parameters', 'launcher', 'load_from', 'log_level', 'log_processor', 'model',
-    'model_wrapper_cfg', 'optim_wrapper', 'param_scheduler', 'randomness', 'resume', 'sync_bn', 'test_cfg',
-    'test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'val_cfg', 'val_dataloader', 'val_evaluator',
-    'visualizer', 'work_dir',
-}  # fmt: skip
+    *(
+        'auto_scale_lr',
+        'custom_hooks',
+        'custom_imports',
+        'data_preprocessor',
+        'default_hooks',
+        'default_scope',
+        'env_cfg',
+    ),
+    *('experiment_name', 'find_unused_parameters', 'launcher', 'load_from', 'log_level', 'log_processor', 'model'),
+    *(
+        'model_wrapper_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'randomness',
+        'resume',
+        'sync_bn',
+        'visualizer',
+        'work_dir',
+    ),
+    *(f'{split}_{part}' for split in ('train', 'val', 'test') for part in ('cfg', 'dataloader', 'evaluator')),
+} - {'train_evaluator'}
 
 
 class Parser(argparse.ArgumentParser):
@@ -117,9 +133,7 @@ def _check_key(config: Config, key: str) -> None:
             node = node[int(part)]
         elif isinstance(node, (dict, Config)) and part in node:
             node = node[part]
-        elif isinstance(node, dict) and not isinstance(node, Config) and 'type' in node:
-            return
-        elif isinstance(node, Config) and part in _RUNNER_KEYS:
+        elif part in _RUNNER_KEYS if isinstance(node, Config) else isinstance(node, dict) and 'type' in node:
             return
         else:
             known = [str(name) for name in node] if isinstance(node, (dict, Config)) else []

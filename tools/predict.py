@@ -93,12 +93,13 @@ def _pictures(source: Path) -> list[Path]:
         pictures = [source]
     else:
         raise ValueError(f'there is no picture or folder {source}')
-    for path in pictures:
-        try:
+    path = source
+    try:
+        for path in pictures:
             with Image.open(path) as image:
                 image.load()
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f'{path} is no picture that can be read, or not a whole one: {error}') from error
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'{path} is no picture that can be read, or not a whole one: {error}') from error
     return pictures
 
 

@@ -110,17 +110,14 @@ def _resume(config, source: str) -> None:
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that mmengine noted last, or if the note is not whole the one of the highest epoch or iteration."""
+    """The checkpoint that mmengine noted last, or if that is no file the one of the highest number."""
     note = folder / 'last_checkpoint'
     noted = Path(note.read_text(encoding='utf-8').strip() or '.') if note.is_file() else folder
     for path in (noted, folder / noted.name):  # the folder may have moved since
         if path.is_file():
             return path
-    found = [
-        (int(match[1]), path)
-        for path in folder.glob('*.pth')
-        if (match := re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem))
-    ]
+    matches = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem) for path in folder.glob('*.pth')}
+    found = [(int(match[1]), path) for path, match in matches.items() if match]
     return max(found)[1] if found else None
 
 

@@ -54,3 +54,4 @@ default_hooks = dict(
     checkpoint=dict(interval=5, max_keep_ckpts=2, save_best='coco/bbox_mAP', rule='greater'),
 )
 log_processor = dict(window_size=25)
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,9 @@
+# Semantic FPN on LSNet-B, ADE20K, 40k iterations, as published.
+#   torchrun --nproc-per-node 8 tools/train.py configs/segmentation/fpn_lsnet_b_40k_ade20k.py --launcher pytorch
+# Expected on the validation split: mIoU 43.1 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
+_base_ = ['fpn_lsnet_t_40k_ade20k.py']
+
+model = dict(
+    backbone=dict(model_name='lsnet_b', init_cfg=dict(checkpoint='checkpoints/lsnet_b.pth')),
+    neck=dict(in_channels=[128, 256, 384, 512]),
+)
