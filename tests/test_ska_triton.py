@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-triton = pytest.importorskip('triton')
+triton = pytest.importorskip('triton', exc_type=ImportError)
 
 from backbones.layers import ska_triton  # noqa: E402
 from backbones.layers.ska import small_kernel_aggregation  # noqa: E402
