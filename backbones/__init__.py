@@ -24,4 +24,6 @@ def __getattr__(name: str) -> ModuleType:
 
 def list_models() -> list[str]:
     """Names of every backbone of this project, as `timm.create_model` takes them."""
-    return [name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith(models.__name__ + '.')]
+    return [
+        name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith(models.__name__ + '.')
+    ]

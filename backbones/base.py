@@ -84,8 +84,8 @@ class StagedBackbone(nn.Module):
         ValueError: A channel count, class count, rate, pooling or size that cannot be.
     """
 
-    stem: nn.Module
-    stages: nn.Module
+    stem: Any
+    stages: Any
     norm: nn.Module
     head: nn.Module
     pretrained_cfg: dict[str, Any]
@@ -156,14 +156,14 @@ class StagedBackbone(nn.Module):
             x = x.repeat(self.time_steps, 1, 1, 1)  # T*B C H W
         kept: dict[int, torch.Tensor] = {}
         if self.stem_taps:
-            for index, module in enumerate(self.stem):  # type: ignore[arg-type]
+            for index, module in enumerate(self.stem):
                 x = module(x)
                 if index in self.stem_taps and self.stem_taps.index(index) in keep:
                     kept[self.stem_taps.index(index)] = x
         else:
             x = self.stem(x)
         taps = len(self.stem_taps)
-        for index, stage in enumerate(self.stages):  # type: ignore[arg-type]
+        for index, stage in enumerate(self.stages):
             if taps + index > last:
                 break
             x = self._run(stage, x)
@@ -176,8 +176,8 @@ class StagedBackbone(nn.Module):
             return stage(x)
         if isinstance(stage, Stage):
             x = stage.downsample(x)
-            return checkpoint_seq(stage.blocks, x) if len(stage.blocks) else x
-        return checkpoint(stage, x)
+            return _recomputed(checkpoint_seq, stage.blocks, x) if len(stage.blocks) else x
+        return _recomputed(checkpoint, stage, x)
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
@@ -254,7 +254,7 @@ class StagedBackbone(nn.Module):
         except AssertionError as error:
             count = len(self.feature_info)
             raise ValueError(
-                f'Feature indices must lie between {-count} and {count - 1} (or be a number of levels from 1 to {count}), '
+                f'Feature indices must lie in [{-count}, {count - 1}], or be a number of levels from 1 to {count}, '
                 f'as {type(self).__name__} has {count} levels, but got {indices}.'
             ) from error
 
@@ -268,9 +268,9 @@ class StagedBackbone(nn.Module):
         before = self.state_dict().keys()
         cut = deepest < len(self.feature_info) - 1
         if cut:
-            self.stages = self.stages[: max(0, deepest + 1 - len(self.stem_taps))]  # type: ignore[index]
+            self.stages = self.stages[: max(0, deepest + 1 - len(self.stem_taps))]
             if deepest < len(self.stem_taps):
-                self.stem = self.stem[: self.stem_taps[deepest] + 1]  # type: ignore[index]
+                self.stem = self.stem[: self.stem_taps[deepest] + 1]
                 self.stem_taps = self.stem_taps[: deepest + 1]
             self.feature_info = self.feature_info[: deepest + 1]
             self.num_features = self.feature_info[-1]['num_chs']
@@ -326,12 +326,13 @@ class StagedBackbone(nn.Module):
         """
         if not hasattr(self.head, 'distilled_training'):
             raise ValueError(f'{type(self).__name__} has no distillation head: use a variant that ends in _distill.')
-        self.head.distilled_training = enable  # type: ignore[assignment]
+        head: Any = self.head
+        head.distilled_training = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns that put each parameter into one group by depth; stages when `coarse`, blocks otherwise."""
         depth = [(r'^norm\.', (99999,))]
-        if coarse or not any(isinstance(stage, Stage) for stage in self.stages):  # type: ignore[union-attr]
+        if coarse or not any(isinstance(stage, Stage) for stage in self.stages):
             return {'stem': r'^stem\.', 'blocks': [(r'^stages\.(\d+)', None), *depth]}
         blocks = [(r'^stages\.(\d+)\.downsample', (0,)), (r'^stages\.(\d+)\.blocks\.(\d+)', None), *depth]
         return {'stem': r'^stem\.', 'blocks': blocks}
@@ -349,12 +350,18 @@ class StagedBackbone(nn.Module):
             img_size: Side or (height, width) in pixels.
         """
         self.img_size = pair(img_size)
-        for stage, info in zip(self.stages, self.feature_info[len(self.stem_taps) :], strict=True):  # type: ignore[arg-type]
+        for stage, info in zip(self.stages, self.feature_info[len(self.stem_taps) :], strict=True):
             grid = tuple(-(-side // info['reduction']) for side in self.img_size)
             for module in stage.modules():
-                if hasattr(module, 'set_grid'):
-                    module.set_grid(grid)  # type: ignore[operator]
+                set_grid: Any = getattr(module, 'set_grid', None)
+                if set_grid is not None:
+                    set_grid(grid)
         update_model_input_size(self, self.img_size)
+
+
+def _recomputed(run: Callable[..., Any], module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """`module(x)` by one of timm's checkpoint functions."""
+    return run(module, x)
 
 
 def _as_indices(indices: int | Sequence[int]) -> int | list[int]:
@@ -365,7 +372,7 @@ def create(
     cls: Callable[..., StagedBackbone],
     variant: str,
     pretrained: bool,
-    filter_fn: Callable[[dict, nn.Module], dict],
+    filter_fn: Callable[..., dict],
     **kwargs: Any,
 ) -> nn.Module:
     """Build a registered variant as timm does, with features through `forward_intermediates`.

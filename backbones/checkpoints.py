@@ -41,8 +41,8 @@ def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> 
     expected = hash_prefix or next((row['sha256'] for row in catalogue() if row.get('file') == path.name), None)
     if expected and not (found := sha256(path)).startswith(expected.lower()):
         raise ValueError(
-            f'{path} must have a SHA-256 that starts with {expected}, but has {found}: fetch it again, since it is broken '
-            'or another file.'
+            f'{path} must have a SHA-256 that starts with {expected}, but has {found}: fetch it again, since it is '
+            'broken or another file.'
         )
     try:
         if path.suffix == '.safetensors':
@@ -68,7 +68,9 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0]
 
 
-def save_checkpoint(state: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> str:
+def save_checkpoint(
+    state: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata: Mapping[str, str] | None = None
+) -> str:
     """Write a state dict as safetensors, beside its target first, so that a whole file is never lost.
 
     Args:

@@ -36,8 +36,8 @@ def unwrap(checkpoint: Mapping) -> dict[str, torch.Tensor]:
         if inner is None:
             raise ValueError(
                 'A checkpoint must be a state dict or hold one under one of '
-                f'{", ".join(_CONTAINERS)}, but this one holds {_some(map(str, state)) or "nothing"}: give the file that '
-                'training saved.'
+                f'{", ".join(_CONTAINERS)}, but this one holds {_some(map(str, state)) or "nothing"}: give the file '
+                'that training saved.'
             )
         state = inner
     if not isinstance(state, Mapping):
@@ -80,7 +80,9 @@ def rename(state: Mapping[str, torch.Tensor], table: Mapping[str, str | None]) -
     if unknown or twice:
         raise ValueError(
             'A published checkpoint must hold the keys of its layout and no others, but here are '
-            + '; '.join(f'{what}: {_some(which)}' for which, what in ((unknown, 'unknown'), (twice, 'met twice')) if which)
+            + '; '.join(
+                f'{what}: {_some(which)}' for which, what in ((unknown, 'unknown'), (twice, 'met twice')) if which
+            )
             + '. Is it a checkpoint of another model?'
         )
     return result
@@ -170,8 +172,8 @@ def convert(model: nn.Module, state_dict: Mapping) -> dict[str, torch.Tensor]:
     filter_fn = getattr(sys.modules[type(inner).__module__], 'checkpoint_filter_fn', None)
     if filter_fn is None or not type(inner).__module__.startswith(__name__.split('.')[0] + '.'):
         raise ValueError(
-            f'convert needs a model of this project, but got {type(model).__name__}: make it with timm.create_model after '
-            '`import backbones`.'
+            f'convert needs a model of this project, but got {type(model).__name__}: make it with timm.create_model '
+            'after `import backbones`.'
         )
     state = check_fit(inner, filter_fn(state_dict, inner))
     return state if inner is model else {f'model.{key}': value for key, value in state.items()}

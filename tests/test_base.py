@@ -54,9 +54,7 @@ class Stepped(StagedBackbone):
         self.stages = nn.Sequential(
             *(Stage(nn.Conv2d(i, o, 2, 2), [Spike(self.time_steps), nn.Conv2d(o, o, 1)]) for i, o in widths)
         )
-        self.feature_info = [
-            {'num_chs': d, 'reduction': 8 * 2**i, 'module': f'stages.{i}'} for i, d in enumerate(dims)
-        ]
+        self.feature_info = [{'num_chs': d, 'reduction': 8 * 2**i, 'module': f'stages.{i}'} for i, d in enumerate(dims)]
         self._finish()
 
 

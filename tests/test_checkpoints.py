@@ -73,7 +73,7 @@ def test_foreign_contents(tmp_path):
 def test_writing_never_harms_the_file_there_is(state, tmp_path):
     path = tmp_path / 'a.safetensors'
     digest = save_checkpoint(state, path)
-    with pytest.raises(Exception, match='.'):
+    with pytest.raises((AttributeError, ValueError, TypeError)):
         save_checkpoint({**state, 'bad': 'no tensor'}, path)
     assert sha256(path) == digest
 

@@ -5,11 +5,11 @@ import copy
 import pytest
 import timm
 import torch
-from registry import variants
 from timm.models import group_parameters
 from torch import nn
 
 import backbones
+from registry import variants
 
 SIZE = (64, 96)  # height and width in pixels
 

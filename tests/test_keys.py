@@ -8,12 +8,12 @@ import parity
 import pytest
 import timm
 import torch
-from registry import smallest
 from timm.models import model_entrypoint
 from torch import nn
 
 import backbones
 from backbones.keys import _compile, rename, unwrap
+from registry import smallest
 
 RECORDS = Path(__file__).parent / 'records'
 
@@ -21,7 +21,9 @@ RECORDS = Path(__file__).parent / 'records'
 def official(name: str, derived: bool = False) -> dict[str, torch.Tensor]:
     """The published state dict of a variant in float32, with its index tables and counters if `derived`."""
     rows = parity.load(RECORDS / f'{name}.json.gz')['state']
-    state = {k: torch.from_numpy(parity.uniform(k, s, low, high)).float() for k, s, low, high in rows if low is not None}
+    state = {
+        k: torch.from_numpy(parity.uniform(k, s, low, high)).float() for k, s, low, high in rows if low is not None
+    }
     tables = {k: torch.full(s, 7) for k, s, low, high in rows if low is None}
     return {**state, **tables} if derived else state
 
@@ -120,7 +122,9 @@ def test_convert_lists_what_does_not_fit(name, state):
         backbones.convert(nn.Linear(1, 1), state)
 
 
-@pytest.mark.parametrize('kwargs', [{}, {'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {'features_only': True}], ids=str)
+@pytest.mark.parametrize(
+    'kwargs', [{}, {'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {'features_only': True}], ids=str
+)
 def test_create_model_takes_the_official_file(name, state, kwargs, tmp_path):
     """timm adapts the classifier and the first convolution; all else must be the official weights."""
     path = tmp_path / 'official.pth'

@@ -24,7 +24,7 @@ FORMS = {'eager': small_kernel_aggregation, 'slices': _by_slices}
 
 def definition(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The formula of small-kernel aggregation, term by term."""
-    (batch, channels, height, width), (groups, taps) = x.shape, weight.shape[1:3]
+    (_, channels, height, width), (groups, taps) = x.shape, weight.shape[1:3]
     kernel = int(taps**0.5)
     half = kernel // 2
     out = torch.zeros(x.shape, dtype=torch.promote_types(x.dtype, weight.dtype))
@@ -40,7 +40,8 @@ def definition(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize(
-    ('shape', 'groups', 'kernel'), [((2, 8, 3, 5), 2, 3), ((1, 6, 1, 1), 3, 3), ((2, 4, 2, 7), 4, 5), ((1, 3, 6, 4), 1, 3)]
+    ('shape', 'groups', 'kernel'),
+    [((2, 8, 3, 5), 2, 3), ((1, 6, 1, 1), 3, 3), ((2, 4, 2, 7), 4, 5), ((1, 3, 6, 4), 1, 3)],
 )
 def test_aggregation_is_its_definition(form, shape, groups, kernel):
     x = torch.randn(shape, dtype=torch.double)
@@ -80,7 +81,12 @@ def test_aggregation_of_many_samples_equals_one_by_one():
 
 def test_aggregation_shapes_are_checked():
     x = torch.randn(1, 6, 4, 4)
-    for w in (torch.randn(1, 4, 9, 4, 4), torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 9, 4, 5), torch.randn(1, 9, 4, 4)):
+    for w in (
+        torch.randn(1, 4, 9, 4, 4),
+        torch.randn(1, 2, 4, 4, 4),
+        torch.randn(1, 2, 9, 4, 5),
+        torch.randn(1, 9, 4, 4),
+    ):
         with pytest.raises(ValueError, match='multiple of G'):
             small_kernel_aggregation(x, w)
 
@@ -88,7 +94,10 @@ def test_aggregation_shapes_are_checked():
 @pytest.mark.parametrize(('to', 'source'), [(14, 4), (20, 196), (1, 4), (7, 1), (5, 5), (300, 7)])
 def test_resampling_matrices_are_torchs_resizes(to, source):
     x = torch.randn(1, 1, source, source, dtype=torch.double)
-    for matrix, options in ((linear_matrix, {'mode': 'bilinear', 'align_corners': True}), (cubic_matrix, {'mode': 'bicubic'})):
+    for matrix, options in (
+        (linear_matrix, {'mode': 'bilinear', 'align_corners': True}),
+        (cubic_matrix, {'mode': 'bicubic'}),
+    ):
         a = matrix(to, source, x)
         assert torch.allclose(a @ x[0, 0] @ a.T, F.interpolate(x, (to, to), **options)[0, 0], atol=1e-11)
         if to == source:

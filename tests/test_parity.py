@@ -7,10 +7,10 @@ import parity
 import pytest
 import timm
 import torch
-from registry import smallest
 from timm.models import model_entrypoint
 
 import backbones
+from registry import smallest
 
 RECORDS = sorted((Path(__file__).parent / 'records').glob('*.json.gz'))
 LIMIT = 1e-6
@@ -20,7 +20,10 @@ def _params() -> list:
     """Every record; those of a family's smallest variant run by default."""
     names = [path.name.removesuffix('.json.gz') for path in RECORDS]
     default = {n for n in names if n.split('@')[0].removesuffix('_downstream') in smallest()}
-    return [pytest.param(p, id=n, marks=[] if n in default else [pytest.mark.full]) for p, n in zip(RECORDS, names, strict=True)]
+    return [
+        pytest.param(p, id=n, marks=[] if n in default else [pytest.mark.full])
+        for p, n in zip(RECORDS, names, strict=True)
+    ]
 
 
 def official_state(record: dict) -> dict[str, torch.Tensor]:

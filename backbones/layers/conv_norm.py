@@ -1,5 +1,7 @@
 """A convolution and the batch normalisation after it, and what becomes of the pair in a deployed model."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -14,7 +16,8 @@ def require_eval(module: nn.Module) -> None:
     """
     if module.training:
         raise ValueError(
-            f'{type(module).__name__} can only be fused in evaluation mode, but it is in training mode: call eval() first.'
+            f'{type(module).__name__} can only be fused in evaluation mode, but it is in training mode: call eval() '
+            'first.'
         )
 
 
@@ -28,8 +31,8 @@ def batch_norm_affine(norm: nn.modules.batchnorm._BatchNorm) -> tuple[torch.Tens
     """
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError(
-            f'{type(norm).__name__} can only be fused with running statistics, but track_running_stats=False was given: '
-            'keep this module as it is.'
+            f'{type(norm).__name__} can only be fused with running statistics, but track_running_stats=False was '
+            'given: keep this module as it is.'
         )
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
@@ -48,18 +51,9 @@ def fuse_conv_norm(conv: nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> nn
     """
     require_eval(norm)
     scale, shift = batch_norm_affine(norm)
-    fused = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    ).eval()
+    names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
+    geometry: dict[str, Any] = {name: getattr(conv, name) for name in names}
+    fused = nn.Conv2d(**geometry, device=conv.weight.device, dtype=conv.weight.dtype).eval()
     assert fused.bias is not None
     fused.weight.copy_(conv.weight.double() * scale[:, None, None, None])
     fused.bias.copy_(shift if conv.bias is None else conv.bias.double() * scale + shift)
@@ -102,7 +96,7 @@ class ConvNorm(nn.Sequential):
         dtype=None,
     ) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
         self.conv = nn.Conv2d(
             in_chs, out_chs, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False, **dd
@@ -141,4 +135,6 @@ class BatchNorm2d(nn.BatchNorm2d):
         """A scale and shift of each channel that computes the same."""
         require_eval(self)
         scale, shift = batch_norm_affine(self)
-        return Affine2d(scale.to(self.running_mean.dtype), shift.to(self.running_mean.dtype)).eval()
+        assert self.running_mean is not None
+        dtype = self.running_mean.dtype
+        return Affine2d(scale.to(dtype), shift.to(dtype)).eval()

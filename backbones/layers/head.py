@@ -1,5 +1,7 @@
 """Classifier heads on pooled features."""
 
+from typing import Any
+
 import torch
 from timm.layers import trunc_normal_
 from torch import nn
@@ -22,7 +24,7 @@ class NormLinear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, device=None, dtype=None) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.norm = nn.BatchNorm1d(in_features, **dd)
         self.linear = nn.Linear(in_features, out_features, **dd)
         trunc_normal_(self.linear.weight, std=0.02)
@@ -55,7 +57,7 @@ class DistilledHead(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, device=None, dtype=None) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.cls = NormLinear(in_features, out_features, **dd)
         self.dist = NormLinear(in_features, out_features, **dd)
         self.distilled_training = False

@@ -1,5 +1,7 @@
 """Parallel linear branches that are trained apart and deployed as one convolution."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,7 +24,7 @@ class RepDepthwise(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int = 3, device=None, dtype=None) -> None:
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.conv = ConvNorm(dim, dim, kernel_size, groups=dim, **dd)
         self.point = ConvNorm(dim, dim, 1, groups=dim, **dd)
 
@@ -34,7 +36,8 @@ class RepDepthwise(nn.Module):
         """One depthwise convolution: the 1 x 1 kernel and the identity are added at the centre of the large one."""
         require_eval(self)
         fused, point = self.conv.fuse(), self.point.fuse()
-        assert fused.bias is not None and point.bias is not None
+        assert fused.bias is not None
+        assert point.bias is not None
         border = fused.kernel_size[0] // 2
         fused.weight += F.pad(point.weight + 1, (border,) * 4)
         fused.bias += point.bias

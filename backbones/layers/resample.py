@@ -28,7 +28,7 @@ def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def cubic_matrix(to: int, source: int, like: torch.Tensor, a: float = -0.75) -> torch.Tensor:
-    """Cubic convolution with borders repeated, pixel centres at i + 1/2 (`mode='bicubic', align_corners=False` of torch).
+    """Cubic convolution with borders repeated, pixel centres at i + 1/2 (torch's `mode='bicubic'`).
 
     A[i, j] is the sum of k(s_i - n) over the four samples n next to s_i = (i + 1/2) source / to - 1/2 that, moved into
     [0, source - 1], are j.

@@ -1,6 +1,6 @@
 """Small-kernel aggregation: every position of a map is summed with its own K x K weights.
 
-    out[b, c, y, x] = sum_k w[b, c mod G, k, y, x] * x[b, c, y + kh - P, x + kw - P],   k = K * kh + kw,  P = (K - 1) / 2
+    out[b, c, y, x] = sum_k w[b, c mod G, k, y, x] * x[b, c, y + kh - P, x + kw - P],  k = K kh + kw,  P = (K - 1) / 2
 
 with zeros outside the map. Channels that are G apart share their weights.
 
@@ -15,7 +15,7 @@ input, K * K times its size, that an `unfold` would.
 import importlib.util
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ def _check(x: torch.Tensor, weight: torch.Tensor) -> None:
     )
     if not fits:
         raise ValueError(
-            'small_kernel_aggregation needs x (B, C, H, W) and weight (B, G, K*K, H, W) with C a multiple of G and K odd, '
+            'small_kernel_aggregation needs x (B, C, H, W) and weight (B, G, K*K, H, W), C a multiple of G, K odd, '
             f'but got x {tuple(x.shape)} and weight {tuple(weight.shape)}: give both the same batch and map size.'
         )
 
@@ -85,13 +85,12 @@ def _by_slices(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     padded = F.pad(x.to(accumulator), (kernel // 2,) * 4)
     # channels that share weights are repeated in the weights, so that every tensor keeps four dimensions
     weight, repeats = weight.to(accumulator), x.shape[1] // groups
-    out = None
-    for k in range(taps):
-        kh, kw = divmod(k, kernel)
-        shifted = padded[:, :, kh : kh + height, kw : kw + width]
-        term = shifted * weight[:, :, k].repeat(1, repeats, 1, 1)
-        out = term if out is None else out + term
-    return out.to(dtype)
+    terms = (
+        padded[:, :, k // kernel : k // kernel + height, k % kernel : k % kernel + width]
+        * weight[:, :, k].repeat(1, repeats, 1, 1)
+        for k in range(taps)
+    )
+    return reduce(torch.add, terms).to(dtype)
 
 
 def _geometry(weight: torch.Tensor) -> tuple[int, int, list[int]]:
@@ -152,20 +151,21 @@ class _InPlace(torch.autograd.Function):
         height, width = x.shape[2:]
         groups, pad, offsets = _geometry(weight)
         accumulator = _accumulator(x, weight)
-        need_x, need_weight = ctx.needs_input_grad
-        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if need_x else None
-        grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format) if need_weight else None
+        grad_x, grad_weight = (
+            torch.empty_like(t, memory_format=torch.contiguous_format) if needed else None
+            for t, needed in zip((x, weight), ctx.needs_input_grad, strict=True)
+        )
         for part in _chunks(x):
             above = _rows(grad[part].to(accumulator), groups, pad)
             length = above.shape[-1]
-            if need_x:
+            if grad_x is not None:
                 weights = F.pad(weight[part].to(accumulator), (0, pad)).flatten(3)[:, None]  # N 1 G KK L
                 total = torch.zeros_like(_bordered(above, width, pad))
                 for k, start in enumerate(offsets):
                     total[..., start : start + length].addcmul_(above, weights[:, :, :, k])
                 inner = total[..., offsets[len(offsets) // 2] :][..., :length]
                 grad_x[part] = inner.reshape(-1, x.shape[1], height, width + pad)[..., :width]
-            if need_weight:
+            if grad_weight is not None:
                 padded = _bordered(_rows(x[part].to(accumulator), groups, pad), width, pad)
                 for k, start in enumerate(offsets):
                     tap = (above * padded[..., start : start + length]).sum(1)  # N G L

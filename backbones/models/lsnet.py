@@ -1,5 +1,5 @@
-"""LSNet: light networks that see a large neighbourhood and focus on a small one. A large-kernel branch predicts, at every
-position, the weights with which a 3 x 3 neighbourhood is summed; the last stage attends globally.
+"""LSNet: light networks that see a large neighbourhood and focus on a small one. A large-kernel branch predicts, at
+every position, the weights with which a 3 x 3 neighbourhood is summed; the last stage attends globally.
 
 Paper: LSNet: See Large, Focus Small, arXiv 2503.23135 (CVPR 2025).
 Code: jameslahm/lsnet@cbe737c; no licence file, its model cards say MIT.
@@ -308,7 +308,7 @@ class LSNet(StagedBackbone):
             img_size=img_size,
             stem_taps=(3,) if stem_feature else (),
         )
-        dd = {'device': device, 'dtype': dtype}
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.distilled, self.downstream = distilled, downstream
         first = dims[0]
         self.stem = nn.Sequential(
@@ -322,7 +322,7 @@ class LSNet(StagedBackbone):
             self.feature_info = [{'num_chs': first // 2, 'reduction': 4, 'module': 'stem.3'}]
         last = 8 * 2 ** (len(dims) - 1)
         grid = DOWNSTREAM_GRID if downstream else tuple(-(-side // last) for side in pair(img_size))
-        rates = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
+        rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             blocks = []
@@ -351,7 +351,7 @@ class LSNet(StagedBackbone):
         return {name for name, _ in self.named_parameters() if name.endswith('attention_biases')}
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
-        """Residual branches of the feed-forward network and the attention start at zero; the heads initialise themselves."""
+        """Feed-forward and attention branches start at zero; the heads initialise themselves."""
         if isinstance(module, FeedForward):
             nn.init.zeros_(module.project.norm.weight)
         elif isinstance(module, Attention):
@@ -413,7 +413,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: LSNet) -> dict[str, torch.T
     own = model.state_dict()
     for key, table in state.items():
         if key.endswith('attention_biases') and key in own and table.shape != own[key].shape:
-            attention = model.get_submodule(key.rpartition('.')[0])
+            attention: Any = model.get_submodule(key.rpartition('.')[0])
             side = math.isqrt(table.shape[1])  # published tables are square
             if side**2 == table.shape[1]:
                 state[key] = _adapt_table(table.unflatten(1, (side, side)), attention.grid, model.downstream).flatten(1)
