@@ -4,7 +4,7 @@
 
 with zeros outside the map. Channels that are G apart share their weights.
 
-Paper: LSNet: See Large, Focus Small, arXiv 2503.23135.
+Paper: LSNet: See Large, Focus Small, arXiv 2503.23135, section 3.2, equation 8.
 Source: jameslahm/lsnet@cbe737c:model/ska.py (what it computes; its code runs on NVIDIA GPUs alone).
 
 One meaning, three ways to run it: in place with a gradient of its own (eager), as pads and slices that `torch.compile`,
@@ -42,7 +42,7 @@ def small_kernel_aggregation(x: torch.Tensor, weight: torch.Tensor) -> torch.Ten
     if torch.compiler.is_compiling():
         return _by_slices(x, weight)
     _check(x, weight)
-    if x.is_cuda and _has_triton():
+    if x.is_cuda and _has_triton(x.device):
         from .ska_triton import aggregate
 
         return aggregate(x, weight)
@@ -66,9 +66,11 @@ def _check(x: torch.Tensor, weight: torch.Tensor) -> None:
         )
 
 
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return importlib.util.find_spec('triton') is not None
+@lru_cache
+def _has_triton(device: torch.device) -> bool:
+    """Whether Triton is installed and knows this GPU (NVIDIA's from Volta on; it has its own say on AMD's)."""
+    known = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (7, 0)
+    return known and importlib.util.find_spec('triton') is not None
 
 
 def _accumulator(x: torch.Tensor, weight: torch.Tensor) -> torch.dtype:

@@ -89,7 +89,8 @@ class LSConv(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.drop_path(self.norm(small_kernel_aggregation(x, self.perceive(x))))
+        weight = self.perceive(x).to(x.dtype)  # under autocast the group norm gives float32, which would spread
+        return x + self.drop_path(self.norm(small_kernel_aggregation(x, weight)))
 
 
 class Attention(nn.Module):
