@@ -24,7 +24,7 @@ Result = TypeVar('Result')
 # glibc moves the size from which a block is mapped, and unmapped at once, as a program runs; fixed, freed memory really
 # leaves the process, and its resident size means something.
 _HONEST_MALLOC = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536', 'MALLOC_ARENA_MAX': '1'}
-_QUIET_PROFILER = {'KINETO_LOG_LEVEL': '99'}
+_QUIET_PROFILER = {'KINETO_LOG_LEVEL': '99', 'TORCH_CPP_LOG_LEVEL': 'ERROR'}
 
 
 @dataclass(frozen=True)
@@ -132,22 +132,27 @@ def peak_memory(call: Callable[[], object], *, torch_allocates: bool = True) -> 
     return Memory(_peak_allocated(call) if torch_allocates else None, resident)
 
 
-def in_fresh_process(function: Callable[..., Result], *args: Any, threads: int = 1) -> Result:
+def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
     """`function(*args)` in a new Python process that gives freed memory back at once.
 
+    The process is a fork of one that has imported torch and timm and done nothing else, where the system can fork.
+
     Args:
-        function: A function of an importable module.
+        function: A function of an importable module. It sets its number of threads itself.
         *args: What to call it with; like the result, it has to survive pickling.
-        threads: Threads of the process, in `OMP_NUM_THREADS`.
 
     Returns:
         What the function returns; what it raises is raised here.
     """
-    environment = {**_HONEST_MALLOC, **_QUIET_PROFILER, 'OMP_NUM_THREADS': str(threads)}
+    forks = 'forkserver' in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context('forkserver' if forks else 'spawn')
+    if forks:
+        context.set_forkserver_preload(['torch', 'timm', 'torch.profiler'])  # only the first call starts the server
+    environment = {**_HONEST_MALLOC, **_QUIET_PROFILER}
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # a new process reads these as it starts
     try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
             return pool.submit(function, *args).result()
     finally:
         for name, value in before.items():

@@ -1,0 +1,140 @@
+"""`tools/benchmark.py`: its files, its ratios and its refusals, at settings that take seconds."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools import benchmark, benchmark_report
+
+# An implementation outside of the project; that its keys are ours already is not what is tested here.
+REFERENCE = """
+import timm
+import beside  # lies in the same folder
+
+
+def lsnet_t():
+    return timm.create_model('lsnet_t')
+
+
+def other_weights():
+    model = timm.create_model('lsnet_t')
+    model.forward = lambda x: timm.create_model('lsnet_t').eval()(x)
+    return model
+
+
+def fails():
+    raise RuntimeError('no GPU here')
+
+
+def no_model():
+    return 1
+"""
+SMALL = ['--models', 'lsnet_t', '--input-size', '3', '32', '32', '--threads', '1', '--rounds', '2']
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    folder = tmp_path / 'elsewhere'
+    folder.mkdir()
+    (folder / 'beside.py').write_text('')
+    (folder / 'reference.py').write_text(REFERENCE)
+    return folder / 'reference.py'
+
+
+def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture) -> None:
+    table, page = tmp_path / 'out.csv', tmp_path / 'docs' / 'page.md'
+    arguments = [*SMALL, '--tasks', 'forward', 'training', '--candidates', 'fused', '--batch-size', '2', '--no-memory']
+    arguments += ['--against', f'{reference}:lsnet_t', '--results-file', str(table), '--markdown', str(page)]
+    assert benchmark.main(arguments) == 0
+    assert 'reference / this' in capsys.readouterr().out.replace('\n', ' ')
+    rows = list(csv.DictReader(table.open()))
+    found = [(row['task'], row['candidate']) for row in rows]
+    assert found[:3] == [('forward', 'eager'), ('forward', 'fused'), ('forward', 'reference')]
+    assert found[3:] == [('training', 'eager'), ('training', 'reference')]
+    for row in rows:
+        assert float(row['samples_per_sec']) == pytest.approx(2e3 / float(row['step_time']), rel=1e-3)
+        assert (row['time_ratio_reference'] == '') == (row['candidate'] == 'reference')
+    text = page.read_text()
+    assert '| lsnet_t | 2 | fused |' in text
+    assert str(tmp_path) not in text  # published commands hold no paths of this machine
+    assert '--against reference.py:lsnet_t' in text
+    assert not list(tmp_path.rglob('*.part'))
+
+
+def test_operator_takes_less_memory_than_unfold(tmp_path: Path) -> None:
+    results = tmp_path / 'out.json'
+    assert (
+        benchmark.main(
+            ['--tasks', 'operator', '-b', '2', '--threads', '1', '--rounds', '1', '--results-file', str(results)]
+        )
+        == 0
+    )
+    found = json.loads(results.read_text())
+    assert {'machine', 'versions', 'command', 'threads', 'date'} < set(found)
+    ours = [row for row in found['rows'] if row['candidate'] == 'ours']
+    assert [row['task'] for row in ours] == ['operator forward', 'operator forward + backward']
+    for row in ours:
+        assert row['allocated_mb'] > 2 * 64 * 56 * 56 * 4 / 1e6  # the output at least
+        assert row['memory_ratios']['unfold'] > 2
+        assert row['ratios']['unfold'][1] <= row['ratios']['unfold'][0] <= row['ratios']['unfold'][2]
+
+
+def test_unfold_form_is_the_definition() -> None:
+    x, weight = torch.randn(2, 6, 5, 4), torch.randn(2, 3, 9, 5, 4)
+    out = benchmark.aggregate_by_unfold(x, weight)
+    b, c, y, z = 1, 4, 2, 3
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    window = padded[b, c, y : y + 3, z : z + 3].reshape(9)
+    assert torch.allclose(out[b, c, y, z], (window * weight[b, c % 3, :, y, z]).sum(), atol=1e-6)
+
+
+def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
+    page = tmp_path / 'page.md'
+    row = benchmark_report.Row('forward', 'm', 'eager', 1, '3x32x32', 10.0, 100.0, 90.0, 110.0)
+    facts = {
+        'date': '2026-01-01',
+        'machine': 'x',
+        'threads': 1,
+        'rounds': 1,
+        'versions': {'torch': '2'},
+        'command': 'c',
+    }
+    page.write_text('# Title\n\nBefore.\n')
+    benchmark_report.write_markdown(page, [row], facts)
+    page.write_text(page.read_text() + '\nAfter.\n')
+    row.step_time = 50.0
+    benchmark_report.write_markdown(page, [row], facts)
+    text = page.read_text()
+    assert text.startswith('# Title\n\nBefore.\n')
+    assert text.endswith('After.\n')
+    assert re.findall(r'\| m \| 1 \| eager \| (\S+) \|', text) == ['50.00']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--models', 'lsnet_tt'], 'did you mean lsnet_t'),
+        (['--rounds', '0'], '--rounds must be at least 1'),
+        (['--batch-size', '0'], '--batch-size must be positive'),
+        (['--results-file', 'out.xlsx'], 'must end in .json or .csv'),
+        (['--against', 'nowhere.py'], "there is no file 'nowhere.py'"),
+        (['--against', 'REFERENCE:unknown'], "has no function 'unknown'"),
+        (['--against', 'REFERENCE:fails'], 'no GPU here'),
+        (['--against', 'REFERENCE:no_model'], 'must return a torch module'),
+        (['--against', 'REFERENCE:other_weights'], 'outputs of reference differ from eager'),
+        (['--models', 'lsnet_t', 'lsnet_s', '--against', 'REFERENCE:lsnet_t'], 'takes the file alone'),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, reference: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = [argument.replace('REFERENCE', str(reference)) for argument in arguments]
+    assert (
+        benchmark.main([*SMALL, '--tasks', 'forward', '-b', '1', '--no-memory', '--candidates', 'eager', *arguments])
+        == 2
+    )
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('benchmark.py: ')
+    assert message in error

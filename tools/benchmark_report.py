@@ -1,0 +1,135 @@
+"""What `benchmark.py` found, as tables on the terminal, JSON, CSV and Markdown."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+HOW = """\
+- Candidates take turns within each round (A B C, B C A, ...); each is called once untimed before it is timed. Times are
+  medians over the rounds with first and third quartile; a ratio is the median of the ratios within the rounds. Ratios
+  above 1 mean that the candidate of this line is better.
+- A training step is forward, mean of squares of the logits, and backward; no optimizer, so that weights stay as they
+  are. At batch 1 BatchNorm uses its running statistics, because the one in the head has one value for each channel.
+- Peak memory is of one call in a fresh process, above the process with model and input loaded. Allocated: tensors of
+  torch's CPU allocator, exact. Resident: growth that the system sees, which also holds what libraries allocate.
+- All candidates of a model hold the same weights, and their outputs were compared before they were timed."""
+
+BASES = ('eager', 'reference', 'unfold')  # candidates that others are compared with
+BEGIN, END = '<!-- tools/benchmark.py: begin -->', '<!-- tools/benchmark.py: end -->'
+
+
+@dataclass
+class Row:
+    """One line of the results: times in milliseconds, memory in megabytes (10^6 bytes)."""
+
+    task: str
+    model: str
+    candidate: str
+    batch_size: int
+    img_size: str
+    samples_per_sec: float
+    step_time: float
+    step_time_q1: float
+    step_time_q3: float
+    allocated_mb: float | None = None
+    resident_mb: float | None = None
+    ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    memory_ratios: dict[str, float] = field(default_factory=dict)
+
+
+# What the tables show: heading, and how a row fills it
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    'Model': lambda row: row.model,
+    'Batch': lambda row: str(row.batch_size),
+    'Candidate': lambda row: row.candidate,
+    'Time (ms)': lambda row: f'{row.step_time:.2f}',
+    'Quartiles': lambda row: f'{row.step_time_q1:.2f} to {row.step_time_q3:.2f}',
+    'Images/s': lambda row: f'{row.samples_per_sec:.1f}',
+    'Allocated (MB)': lambda row: '' if row.allocated_mb is None else f'{row.allocated_mb:.1f}',
+    'Resident (MB)': lambda row: '' if row.resident_mb is None else f'{row.resident_mb:.1f}',
+}
+
+
+def tables(rows: list[Row]) -> dict[str, list[list[str]]]:
+    """Task -> lines of cells, the first one with the headings; one column of ratios for each base that was timed."""
+    found = {}
+    for task in dict.fromkeys(row.task for row in rows):
+        mine = [row for row in rows if row.task == task]
+        bases = [base for base in BASES if any(row.candidate == base for row in mine)]
+        lines = [[*COLUMNS, *(f'{what}, {base} / this' for base in bases for what in ('Time', 'Memory'))]]
+        for row in mine:
+            cells = [fill(row) for fill in COLUMNS.values()]
+            for base in bases:
+                times, memory = row.ratios.get(base), row.memory_ratios.get(base)
+                cells.append(f'{times[0]:.2f} ({times[1]:.2f} to {times[2]:.2f})' if times else '')
+                cells.append(f'{memory:.2f}' if memory else '')
+            lines.append(cells)
+        # no empty columns
+        kept = [i for i, _ in enumerate(lines[0]) if any(line[i] for line in lines[1:])]
+        found[task] = [[line[i] for i in kept] for line in lines]
+    return found
+
+
+def show(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for task, (headings, *lines) in tables(rows).items():
+        table = Table(title=f'{task[0].upper()}{task[1:]}')
+        for heading in headings:
+            table.add_column(heading, justify='left' if heading in ('Model', 'Candidate') else 'right')
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    console.print(HOW, style='dim', highlight=False)
+
+
+def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
+    if path.suffix == '.json':
+        text = json.dumps({**facts, 'rows': [asdict(row) for row in rows]}, indent=1) + '\n'
+    else:
+        file = io.StringIO()
+        bases = [base for base in BASES if any(row.candidate == base for row in rows)]
+        flat = [name for name in Row.__dataclass_fields__ if not name.endswith('ratios')]
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow([*flat, *(f'{what}_ratio_{base}' for base in bases for what in ('time', 'memory'))])
+        for row in rows:
+            ratios = [(row.ratios.get(base, ('',))[0], row.memory_ratios.get(base, '')) for base in bases]
+            cells = [getattr(row, name) for name in flat] + [cell for pair in ratios for cell in pair]
+            writer.writerow([round(cell, 4) if isinstance(cell, float) else cell for cell in cells])
+        text = file.getvalue()
+    _write(path, text)
+
+
+def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
+    """Replace what lies between our marks, or add it at the end; everything else in the file stays."""
+    found = ', '.join(f'{name} {version}' for name, version in facts['versions'].items())
+    parts = [
+        BEGIN,
+        f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; {found}.',
+        f'```\n{facts["command"]}\n```',
+        HOW,
+    ]
+    for task, (headings, *lines) in tables(rows).items():
+        rule = ['---' if heading in ('Model', 'Candidate') else '---:' for heading in headings]
+        table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in (headings, rule, *lines))
+        parts += [f'### {task[0].upper()}{task[1:]}', table]
+    section = '\n\n'.join([*parts, END])
+    old = path.read_text(encoding='utf-8') if path.exists() else '# Benchmarks\n\n'
+    before, begin, rest = old.partition(BEGIN)
+    after = rest.partition(END)[2] if begin else ''
+    _write(path, before.rstrip() + '\n\n' + section + (after or '\n'))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + '.part')
+    beside.write_text(text, encoding='utf-8')
+    os.replace(beside, path)
