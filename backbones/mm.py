@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ __all__ = [
     'read_checkpoint',
 ]
 
-# mmengine looks `mmseg::` bases up by the name of the distribution, which onedl-mmsegmentation does not have. The module's
-# own name finds both. It takes effect where this module is imported before a config is read, as our tools do.
+# mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the module's name
+# finds both. It takes effect where this module is imported before a config is read, as our tools do.
 if not is_installed('mmsegmentation') and is_installed('mmseg'):
     MODULE2PACKAGE['mmseg'] = 'mmseg'
 
@@ -76,7 +77,9 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     Raises:
         ValueError: the file is missing, truncated, or holds objects other than tensors, numbers and log buffers.
     """
-    with torch.serialization.safe_globals(get_torch_safe_globals()):
+    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'  # what logged scores may be
+    dtypes = {type(np.dtype(code)) for code in numbers}
+    with torch.serialization.safe_globals([*get_torch_safe_globals(), *dtypes]):
         return backbones.load_checkpoint(path)
 
 
@@ -343,14 +346,16 @@ class TimmLayerDecayConstructor(DefaultOptimWrapperConstructor):
     Source: H. Bao et al., BEiT, arXiv 2106.08254.
     """
 
-    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
-        unknown = sorted(set(self.paramwise_cfg) - {'layer_decay_rate'})
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
         rate = self.paramwise_cfg.get('layer_decay_rate')
-        if unknown or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
+        if set(self.paramwise_cfg) - {'layer_decay_rate'} or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
             raise ValueError(
                 f'paramwise_cfg must be dict(layer_decay_rate=r) with 0 < r <= 1, got {self.paramwise_cfg}'
             )
-        scales, exempt = _layer_scales(module, rate)
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+        scales, exempt = _layer_scales(module, self.paramwise_cfg['layer_decay_rate'])
         groups: dict[tuple[float, bool], dict] = {}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:

@@ -76,6 +76,8 @@ def run(prog: str, work: Callable[[], None]) -> int:
             raise
         print(f'{prog}: {sentence}', file=sys.stderr)
         return 2
+    finally:
+        leave_processes()
     return 0
 
 
@@ -196,14 +198,26 @@ def prepare_devices(config: Config, launcher: str, local_rank: int) -> None:
 
     config.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    if launcher != 'none' and not torch.cuda.is_available():
-        config.setdefault('env_cfg', ConfigDict()).dist_cfg = {'backend': 'gloo'}
-        config.model_wrapper_cfg = {
-            'type': 'MMDistributedDataParallel',
-            'device_ids': None,
-            'broadcast_buffers': False,
-            'find_unused_parameters': config.get('find_unused_parameters', False),
-        }
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise ValueError(f'--launcher {launcher} needs GPUs; without one start the processes with torchrun')
+    # Joined here, since mmengine would first ask for a GPU.
+    torch.distributed.init_process_group('gloo')
+    config.model_wrapper_cfg = ConfigDict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get('find_unused_parameters', False),
+    )
+
+
+def leave_processes() -> None:
+    """Part from the other processes, if there are any."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def set_work_dir(config: Config, path: str, work_dir: str | None) -> None:

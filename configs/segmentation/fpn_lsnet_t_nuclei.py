@@ -37,7 +37,7 @@ train_cfg = dict(max_iters=max_iters, val_interval=500)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-    clip_grad=dict(max_norm=5, norm_type=2),
+    clip_grad=dict(_delete_=True, max_norm=5, norm_type=2),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

@@ -1,0 +1,269 @@
+"""The OpenMMLab bridge."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('mmengine')
+
+import timm
+import torch
+from mmengine.fileio import put
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from torch import nn
+
+from backbones import mm
+from backbones.mm import TimmFeatures
+from registry import smallest, variants
+
+# One of each kind: lists of stages, channels last, no stages, extra levels.
+FOREIGN = ['test_resnet', 'test_convnext', 'swin_tiny_patch4_window7_224', 'test_vit', 'test_efficientnet']
+
+
+@pytest.fixture
+def picture():
+    return torch.randn(1, 3, 75, 101)
+
+
+def _agrees(model, maps, picture):
+    for m, channels, stride in zip(maps, model.channels, model.strides, strict=True):
+        assert m.shape[:2] == (1, channels)
+        for side, whole in zip(m.shape[2:], picture.shape[2:], strict=True):
+            assert side in (whole // stride, -(-whole // stride))
+
+
+@pytest.mark.parametrize('name', [*variants(), *FOREIGN])
+def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
+    model = MODELS.build({'type': 'TimmFeatures', 'model_name': name})
+    maps = model.eval()(picture)
+    _agrees(model, maps, picture)
+    assert mm.feature_channels(name) == list(model.channels)
+
+
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+def test_levels_can_be_chosen(name, picture):
+    full = TimmFeatures(name)
+    some = TimmFeatures(name, out_indices=(1, -1))
+    assert some.channels == (full.channels[1], full.channels[-1])
+    state = {key: value for key, value in full.net.state_dict().items() if key in some.net.state_dict()}
+    some.net.load_state_dict(state)
+    for got, whole in zip(some.eval()(picture), [full.eval()(picture)[i] for i in (1, -1)], strict=True):
+        torch.testing.assert_close(got, whole)
+
+
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+def test_every_weight_left_in_gets_a_gradient(name, picture):
+    model = TimmFeatures(name, out_indices=(1, 2))
+    sum(m.mean() for m in model(picture)).backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('stages', [-1, 0, 1, 2])
+def test_frozen_stages_stay_as_they_are(name, stages, picture):
+    model = TimmFeatures(name, frozen_stages=stages)
+    assert model.train() is model
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    sum((m**2).mean() for m in model(picture)).backward()
+    optimizer.step()
+    matcher = timm.models.group_parameters(model.net, model.group_matcher(coarse=True), reverse=True)
+    frozen = {key for key, p in model.net.named_parameters() if not p.requires_grad}
+    assert frozen == {key for key, layer in matcher.items() if layer <= stages}
+    for key, value in model.state_dict().items():
+        module = key.removeprefix('net.').rpartition('.')[0]
+        if key.removeprefix('net.') in frozen or any(k.startswith(f'{module}.') for k in frozen):
+            torch.testing.assert_close(value, before[key], rtol=0, atol=0)  # statistics too
+    assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_too_many_frozen_stages_are_refused():
+    with pytest.raises(ValueError, match='frozen_stages must be at most'):
+        TimmFeatures('test_resnet', frozen_stages=99)
+
+
+def test_norm_eval_keeps_statistics(picture):
+    model = TimmFeatures('test_resnet', norm_eval=True).train()
+    before = {key: value.clone() for key, value in model.named_buffers()}
+    model(picture.repeat(2, 1, 1, 1))
+    assert all(torch.equal(value, before[key]) for key, value in model.named_buffers())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize('name', smallest())
+def test_gradient_checkpointing_changes_no_gradient(name):
+    picture = torch.randn(2, 3, 64, 64)
+    models = [TimmFeatures(name, with_cp=flag, norm_eval=True) for flag in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        sum(m.mean() for m in model(picture)).backward()
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'model_name': 'lsnet_y'}, 'did you mean lsnet_'),
+        ({'model_name': 'test_resnet', 'out_indices': (0, 9)}, 'out_indices must lie in'),
+        ({'model_name': 'test_resnet', 'out_indices': (2, 1)}, 'rise'),
+        ({'model_name': 'test_resnet', 'widht': 3}, 'widht'),
+        ({'model_name': 'lsnet_t', 'widht': 3}, 'widht'),
+        ({'model_name': 'test_resnet', 'init_cfg': {'type': 'Kaiming'}}, 'init_cfg'),
+        ({'model_name': 'test_resnet', 'checkpoint_path': 'no.pth'}, r'no\.pth'),
+        (
+            {'model_name': 'test_resnet', 'pretrained': True, 'init_cfg': {'type': 'Pretrained', 'checkpoint': 'x'}},
+            'one source',
+        ),
+    ],
+)
+def test_mistakes_are_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        TimmFeatures(**arguments)
+
+
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+@pytest.mark.parametrize('form', ['timm', 'wrapper', 'detector', 'checkpoint_path'])
+def test_weights_of_each_kind_load(name, form, tmp_path, picture):
+    whole = timm.create_model(name).eval()
+    path = str(tmp_path / 'weights.pth')
+    source = TimmFeatures(name)
+    source.net.load_state_dict(whole.state_dict(), strict=False)
+    state = {
+        'timm': lambda: whole.state_dict(),
+        'checkpoint_path': lambda: whole.state_dict(),
+        'wrapper': lambda: {'state_dict': source.state_dict()},
+        'detector': lambda: {
+            'state_dict': {f'backbone.{k}': v for k, v in source.state_dict().items()} | {'neck.x': torch.zeros(1)}
+        },
+    }[form]()
+    torch.save(state, path)
+    if form == 'checkpoint_path':
+        model = TimmFeatures(name, out_indices=(1, 2), checkpoint_path=path)
+    else:
+        model = TimmFeatures(name, out_indices=(1, 2), init_cfg={'type': 'Pretrained', 'checkpoint': path})
+        model.init_weights()
+    for got, expected in zip(model.eval()(picture), [source.eval()(picture)[i] for i in (1, 2)], strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_classification_weights_load_in_the_downstream_form(tmp_path):
+    """Its bias tables have another size than those of the classifier."""
+    whole = timm.create_model('lsnet_t')
+    torch.save({'model': whole.state_dict()}, tmp_path / 'ours.pth')
+    init = {'type': 'Pretrained', 'checkpoint': str(tmp_path / 'ours.pth')}
+    model = TimmFeatures('lsnet_t', downstream=True, init_cfg=init)
+    model.init_weights()
+    same = [key for key, value in model.net.state_dict().items() if value.shape == whole.state_dict()[key].shape]
+    assert all(torch.equal(model.net.state_dict()[key], whole.state_dict()[key]) for key in same)
+    assert 0 < len(same) < len(model.net.state_dict())
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    path = str(tmp_path / 'other.pth')
+    torch.save(timm.create_model('test_convnext').state_dict(), path)
+    model = TimmFeatures('test_resnet', init_cfg={'type': 'Pretrained', 'checkpoint': path})
+    with pytest.raises(ValueError, match='holds no weights of test_resnet'):
+        model.init_weights()
+
+
+class _Detector(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Conv2d(8, 8, 1)
+
+
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+def test_layer_decay_covers_every_weight_once(name):
+    model = _Detector(TimmFeatures(name))
+    config = {
+        'type': 'OptimWrapper',
+        'constructor': 'TimmLayerDecayConstructor',
+        'optimizer': {'type': 'AdamW', 'lr': 1.0, 'weight_decay': 0.1},
+        'paramwise_cfg': {'layer_decay_rate': 0.5},
+    }
+    groups = build_optim_wrapper(model, config).optimizer.param_groups
+    listed = [id(p) for group in groups for p in group['params']]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters())
+    rate = {id(p): group['lr'] for group in groups for p in group['params']}
+    decay = {id(p): group['weight_decay'] for group in groups for p in group['params']}
+    assert rate[id(model.head.weight)] == 1.0
+    exempt = model.backbone.no_weight_decay()
+    layers = timm.models.group_parameters(model.backbone.net, model.backbone.group_matcher(), reverse=True)
+    for key, p in model.backbone.net.named_parameters():
+        assert rate[id(p)] == 0.5 ** (max(layers.values()) + 1 - layers[key])
+        assert decay[id(p)] == (0.0 if p.ndim == 1 or key in exempt else 0.1)
+
+
+@pytest.mark.parametrize('paramwise', [{}, {'layer_decay_rate': 2}, {'layer_decay_rate': 0.5, 'rate': 1}])
+def test_layer_decay_refuses_other_settings(paramwise):
+    model = _Detector(TimmFeatures('test_resnet'))
+    with pytest.raises(ValueError, match='layer_decay_rate'):
+        mm.TimmLayerDecayConstructor({'optimizer': {'type': 'SGD', 'lr': 1.0}}, paramwise)(model)
+
+
+def test_adaptive_clipping_bounds_the_step():
+    layer = nn.Linear(4, 4, bias=False)
+    before = layer.weight.detach().clone()
+    config = {'type': 'AdaptiveClipOptimWrapper', 'clip_factor': 0.02, 'optimizer': {'type': 'SGD', 'lr': 1.0}}
+    wrapper = build_optim_wrapper(layer, config)
+    wrapper.update_params((1e3 * layer(torch.ones(1, 4))).sum())
+    moved = (layer.weight - before).norm(dim=1) / before.norm(dim=1)
+    torch.testing.assert_close(moved, torch.full((4,), 0.02), rtol=1e-3, atol=0)
+
+
+def test_the_neck_adds_finer_levels():
+    pytest.importorskip('mmdet')
+    neck = MODELS.build(
+        {
+            'type': 'TransposedConvFPN',
+            'in_channels': [4, 8, 8],
+            'out_channels': 16,
+            'num_extra_trans_convs': 2,
+            'num_outs': 5,
+        }
+    )
+    plain = MODELS.build({'type': 'mmdet.FPN', 'in_channels': [4, 8, 8], 'out_channels': 16, 'num_outs': 3})
+    plain.load_state_dict({key: value for key, value in neck.state_dict().items() if key in plain.state_dict()})
+    maps = [torch.randn(1, 4, 12, 9), torch.randn(1, 8, 6, 5), torch.randn(1, 8, 3, 3)]
+    outs = neck(maps)
+    assert [tuple(m.shape) for m in outs[:2]] == [(1, 16, 48, 36), (1, 16, 24, 18)]
+    for got, expected in zip(outs[2:], plain(maps), strict=True):
+        torch.testing.assert_close(got, expected)
+    with pytest.raises(ValueError, match='num_outs'):
+        MODELS.build({'type': 'TransposedConvFPN', 'in_channels': [4, 8], 'out_channels': 16, 'num_outs': 5})
+
+
+def test_a_half_written_file_never_replaces_a_whole_one(tmp_path, monkeypatch):
+    target, backend = tmp_path / 'epoch_1.pth', {'backend': 'whole_file'}
+    put(b'whole', target, backend_args=backend)
+
+    def full_disk(handle):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(mm.os, 'fsync', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        put(b'half', target, backend_args=backend)
+    assert target.read_bytes() == b'whole'
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_mmengine_alone_is_enough(tmp_path):
+    code = (
+        'import sys\n'
+        "sys.modules.update({name: None for name in ('mmdet', 'mmseg', 'mmpretrain', 'mmcv')})\n"
+        'from backbones.mm import TimmFeatures\n'
+        "assert TimmFeatures('test_resnet').channels\n"
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=_environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def _environment() -> dict[str, str]:
+    import os
+    from pathlib import Path
+
+    return {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}

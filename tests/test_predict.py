@@ -1,0 +1,104 @@
+"""Pictures in, annotated pictures and one JSON out."""
+
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+import safetensors.torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from backbones.mm import build_model
+from tools import mm_config, predict
+
+PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch):
+    monkeypatch.chdir(mm_runs.ROOT)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two small pictures, and a file that is no picture's business."""
+    source = tmp_path / 'in'
+    source.mkdir()
+    with Image.open(PICTURE) as image:
+        image.resize((96, 64)).save(source / 'a.jpg')
+        image.resize((70, 90)).save(source / 'b.png')
+    (source / 'notes.txt').write_text('not a picture')
+    return source
+
+
+def _run(task, tmp_path, source, *more):
+    """Predict with an untrained narrow model."""
+    words = [
+        word for word in mm_runs.options(task, 1, tmp_path) if not word.startswith(('train', 'val', 'default_hooks'))
+    ]
+    parser = mm_config.Parser('', '')
+    options = parser.parse_args(['x', '--cfg-options', *words]).cfg_options
+    model = build_model(mm_config.load_config(mm_runs.RUNNABLE[task], options))
+    weights = tmp_path / 'weights.safetensors'
+    safetensors.torch.save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, weights)
+    out = tmp_path / 'out'
+    args = [mm_runs.RUNNABLE[task], str(weights), str(source), '--out', str(out), *more, '--cfg-options', *words]
+    assert predict.main(args) == 0
+    return out, json.loads((out / 'predictions.json').read_text())
+
+
+@pytest.mark.parametrize('task', mm_runs.RUNNABLE)
+def test_a_folder_gives_annotated_pictures_and_json(task, tmp_path, folder):
+    out, said = _run(task, tmp_path, folder, '--score-threshold', '0')
+    assert [record['file'] for record in said['pictures']] == ['a.jpg', 'b.png']
+    for record, size in zip(said['pictures'], ((96, 64), (70, 90)), strict=True):
+        with Image.open(out / record['file']) as drawn:
+            assert min(drawn.size) > 0
+        if task == 'classification':
+            assert len(record['classes']) == 5
+            continue
+        assert (record['width'], record['height']) == size
+        if task == 'segmentation':
+            assert sum(record['shares'].values()) == pytest.approx(1, abs=1e-3)
+            with Image.open(out / record['class_map']) as labels:
+                assert labels.size == size
+            continue
+        assert record['instances']
+        for found in record['instances']:
+            assert found['label'] in said['classes']
+            if task == 'instance':
+                assert coco_mask.decode(found['mask']).shape == size[::-1]
+
+
+def test_the_threshold_leaves_out(tmp_path, folder):
+    _, said = _run('detection', tmp_path, folder / 'a.jpg', '--score-threshold', '0.99')
+    assert [record['instances'] for record in said['pictures']] == [[]]
+
+
+def _refused(args, capsys) -> str:
+    assert predict.main(args) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith('predict.py: ')
+    return said
+
+
+def test_what_is_no_picture_is_named(tmp_path, capsys):
+    config = mm_runs.RUNNABLE['detection']
+    text = tmp_path / 'text.jpg'
+    text.write_text('not a picture')
+    half = tmp_path / 'half.jpg'
+    half.write_bytes(PICTURE.read_bytes()[:9000])
+    for path in (text, half, tmp_path / 'none.jpg'):
+        assert path.name in _refused([config, 'x.pth', str(path)], capsys)
+    (tmp_path / 'empty').mkdir()
+    assert 'holds no picture' in _refused([config, 'x.pth', str(tmp_path / 'empty')], capsys)
+    shutil.copy(PICTURE, tmp_path / 'empty')
+    assert 'x.pth' in _refused([config, 'x.pth', str(tmp_path / 'empty')], capsys)
+    assert '--score-threshold' in _refused([config, 'x.pth', str(PICTURE), '--score-threshold', '2'], capsys)
+    assert '--device' in _refused([config, str(text), str(PICTURE), '--device', 'nonsense'], capsys)

@@ -1,0 +1,176 @@
+"""Training, resuming and measuring with the tools."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+import torch
+
+from backbones.mm import read_checkpoint
+from tools import test as test_tool
+from tools import train as train_tool
+
+METRIC = {
+    'detection': 'coco/bbox_mAP',
+    'instance': 'coco/segm_mAP',
+    'segmentation': 'mIoU',
+    'classification': 'accuracy/top1',
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch):
+    monkeypatch.chdir(mm_runs.ROOT)
+
+
+def _steps(path) -> set[int]:
+    """Updates that each weight has had, as its optimizer counts them."""
+    return {int(state['step']) for state in read_checkpoint(path)['optimizer']['state'].values()}
+
+
+@pytest.mark.parametrize('task', mm_runs.RUNNABLE)
+def test_trains_resumes_and_measures(task, tmp_path):
+    config, work = mm_runs.RUNNABLE[task], tmp_path / 'work'
+    if task == 'classification':
+        mm_runs.make_cifar10(tmp_path)
+    short = mm_runs.options(task, 1, tmp_path)
+    assert train_tool.main([config, '--work-dir', str(work), '--cfg-options', *short]) == 0
+    first = mm_runs.checkpoint(work, task, 1)
+    assert _steps(first) == {2}
+
+    longer = mm_runs.options(task, 2, tmp_path)
+    assert train_tool.main([config, '--work-dir', str(work), '--resume', '--cfg-options', *longer]) == 0
+    last = mm_runs.checkpoint(work, task, 2)
+    assert _steps(last) == {4}
+
+    out = tmp_path / 'metrics.json'
+    args = [config, str(last), '--work-dir', str(work), '--out', str(out), '--cfg-options', *longer]
+    assert test_tool.main(args) == 0
+    assert METRIC[task] in json.loads(out.read_text())
+
+
+def _start(*args: str) -> subprocess.Popen:
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(mm_runs.ROOT)}
+    return subprocess.Popen(
+        [sys.executable, *args], cwd=mm_runs.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
+    mm_runs.make_cifar10(tmp_path)
+    config, work = mm_runs.RUNNABLE['classification'], tmp_path / 'work'
+    run = ['--work-dir', str(work), '--cfg-options', *mm_runs.options('classification', 1000, tmp_path)]
+    process = _start('tools/train.py', config, *run)
+    deadline = time.monotonic() + 200
+    while not (work / 'epoch_2.pth').is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    output = process.communicate()[0].decode()
+    assert (work / 'epoch_2.pth').is_file(), output
+    assert {_steps(path) == {2 * int(path.stem[6:])} for path in work.glob('epoch_*.pth')} == {True}  # all are whole
+
+    last = int((work / 'last_checkpoint').read_text().rpartition('_')[2].removesuffix('.pth'))
+    options = mm_runs.options('classification', last + 1, tmp_path)
+    assert train_tool.main([config, '--work-dir', str(work), '--resume', '--cfg-options', *options]) == 0
+    assert _steps(work / f'epoch_{last + 1}.pth') == {2 * (last + 1)}
+
+
+def test_two_processes_train_as_one_over_gloo(tmp_path):
+    mm_runs.make_cifar10(tmp_path)
+    options = mm_runs.options('classification', 1, tmp_path)
+    launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    tool = ['tools/train.py', mm_runs.RUNNABLE['classification'], '--launcher', 'pytorch', '--auto-scale-lr']
+    process = _start(*launch, *tool, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options)
+    output = process.communicate(timeout=280)[0].decode()
+    assert process.returncode == 0, output
+    state = read_checkpoint(tmp_path / 'work' / 'epoch_1.pth')
+    assert {int(s['step']) for s in state['optimizer']['state'].values()} == {1}  # 4 pictures over 2 processes x 2
+    assert not any(key.startswith('module.') for key in state['state_dict'])
+
+
+def test_a_lost_note_of_the_last_checkpoint_costs_nothing(tmp_path):
+    for name in ('epoch_2.pth', 'epoch_10.pth', 'best_x_epoch_11.pth'):
+        (tmp_path / name).touch()
+    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_10.pth'
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_10.pth'
+    (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_2.pth')
+    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_2.pth'
+    assert train_tool._last_checkpoint(tmp_path / 'empty') is None
+
+
+DETECTION = mm_runs.RUNNABLE['detection']
+
+
+def _option(text: str) -> list[str]:
+    return [DETECTION, '--cfg-options', text]
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (['configs/no.py'], ['configs/no.py']),
+        (['README.md'], ['README.md']),
+        (_option('train_dataloadr.batch_size=2'), ['train_dataloadr', 'train_dataloader']),
+        (_option('model.test_cfg.score_th=0.1'), ['score_th', 'score_thr']),
+        (_option('train_dataloader.dataset.pipeline.99.scale=1'), ['items 0 to']),
+        (_option('model.backbon.model_name=lsnet_s'), ['backbon']),
+        (_option('model.backbone.modl_name=lsnet_s'), ['modl_name']),
+        (_option('model.backbone.model_name=lsnet_x'), ['lsnet_x', 'lsnet_t']),
+        (_option('model.type=RetinaNat'), ['RetinaNat']),
+        (_option('train_dataloader.dataset.ann_file=no.json'), ['no.json']),
+        (_option('default_hooks.checkpoint.max_keep_ckpts=1'), ['max_keep_ckpts']),
+        ([DETECTION, '--resume', 'no.pth'], ['no.pth']),
+    ],
+)
+def test_a_mistake_is_one_sentence(args, words, tmp_path, capsys):
+    assert train_tool.main(['--work-dir', str(tmp_path), *args]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith('train.py: ')
+    assert all(word in said for word in words), said
+
+
+def test_a_class_that_the_config_lacks_is_named(tmp_path, capsys):
+    annotations = json.loads((mm_runs.ROOT / 'data/bccd/train.json').read_text())
+    annotations['categories'].append({'id': 4, 'name': 'Parasite'})
+    (tmp_path / 'more.json').write_text(json.dumps(annotations))
+    option = f'train_dataloader.dataset.ann_file={tmp_path / "more.json"}'
+    assert train_tool.main(['--work-dir', str(tmp_path), *_option(option)]) == 2
+    assert 'Parasite' in capsys.readouterr().err
+
+
+def test_amp_without_a_gpu_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert train_tool.main([DETECTION, '--amp', '--work-dir', str(tmp_path)]) == 2
+    assert '--amp needs a GPU' in capsys.readouterr().err
+
+
+class _Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize('tool', [test_tool, train_tool])
+def test_broken_and_malicious_checkpoints_are_refused(tool, tmp_path, capsys):
+    torch.save({'state_dict': {'x': torch.zeros(1000)}}, tmp_path / 'whole.pth')
+    (tmp_path / 'half.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:1500])
+    torch.save({'state_dict': _Payload(str(tmp_path / 'ran'))}, tmp_path / 'evil.pth')
+    for name in ('half.pth', 'evil.pth', 'whole.pth'):
+        path = str(tmp_path / name)
+        args = [DETECTION, path] if tool is test_tool else [DETECTION, '--resume', path]
+        assert tool.main([*args, '--work-dir', str(tmp_path / 'work')]) == 2
+        assert name in capsys.readouterr().err
+    assert not (tmp_path / 'ran').exists()
