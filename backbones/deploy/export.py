@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes import common
+from onnxscript import optimizer
 from torch import nn
 
 from .detector import is_detector, onnx_keep_scores
@@ -205,9 +208,11 @@ def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], ops
                 input_names=['input'],
                 output_names=[*module.names, *module.extra],
                 custom_translation_table={torch.ops.backbones.keep_scores.default: onnx_keep_scores},
-                external_data=False,
+                optimize=False,
                 verbose=False,
             )
+            assert exported is not None
+            _optimize(exported.model)
     except Exception as error:
         what = f'with free {", ".join(axes.values())}' if axes else 'at all'
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -219,8 +224,23 @@ def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], ops
                 else ''
             )
         ) from error
-    assert exported is not None
     return _clean(exported.model_proto, axes, opset)
+
+
+def _optimize(graph: ir.Model) -> None:
+    """Fold constants and drop what is there twice or without use, then onnxscript's own rules.
+
+    The rules alone give the same graph, but they take minutes to search what the cheap passes would have removed.
+    """
+    limits = {'input_size_limit': 2**22, 'output_size_limit': 2**20}  # elements; a table of attention biases is below
+    optimizer.inline(graph)
+    optimizer.fold_constants(graph, onnx_shape_inference=False, **limits)
+    optimizer.remove_unused_nodes(graph)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+    common.DeduplicateInitializersPass()(graph)
+    common.CommonSubexpressionEliminationPass()(graph)
+    optimizer.remove_unused_nodes(graph)
+    optimizer.optimize(graph, **limits)
 
 
 def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.ModelProto:

@@ -133,7 +133,8 @@ def describe(
     own_mean, own_std, pixels = cfg.get('mean'), cfg.get('std'), {}
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
     if getattr(preprocessor, '_enable_normalize', False) or hasattr(preprocessor, 'mean'):
-        own_mean, own_std = preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
+        values = (preprocessor.mean, preprocessor.std)
+        own_mean, own_std = ([round(v, 5) for v in t.flatten().tolist()] for t in values)  # without float32's digits
         swapped = getattr(preprocessor, '_channel_conversion', False)
         pixels = {'pixel_range': [0, 255], 'channel_order': 'rgb' if swapped else 'as loaded'}
     elif cfg:
