@@ -51,8 +51,8 @@ __all__ = [
     'read_checkpoint',
 ]
 
-# mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the module's name
-# finds both. It takes effect where this module is imported before a config is read, as our tools do.
+# mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the
+# module's name finds both. It takes effect where this module is imported before a config is read, as our tools do.
 if not is_installed('mmsegmentation') and is_installed('mmseg'):
     MODULE2PACKAGE['mmseg'] = 'mmseg'
 

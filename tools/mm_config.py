@@ -184,7 +184,7 @@ def _check_coco(config: Config, dataset: ConfigDict, loader: str) -> None:
 
 def class_names(config: Config, dataset: ConfigDict) -> list[str]:
     """Classes of a dataset's config: its own, or those that its type defines."""
-    own = (dataset.get('metainfo') or {}).get('classes')
+    own = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
     if own is None:
         from mmengine.registry import DATASETS
 

@@ -55,6 +55,7 @@ def _predict(options) -> None:
 
     if not 0 <= options.score_threshold < 1:
         raise ValueError(f'--score-threshold must lie in [0, 1), got {options.score_threshold}')
+    device = _device(options.device)
     pictures = _pictures(Path(options.input))
     if not Path(options.checkpoint).is_file():
         raise ValueError(f'there is no checkpoint {options.checkpoint}')
@@ -63,7 +64,7 @@ def _predict(options) -> None:
     if dataset is None:
         raise ValueError(f'{options.config} sets no test_dataloader, whose pipeline prepares the pictures')
     classes = mm_config.class_names(config, dataset)
-    model = build_model(config, options.checkpoint).to(_device(options.device))
+    model = build_model(config, options.checkpoint).to(device)
     pipeline = Compose([step for step in dataset.pipeline if 'LoadAnnotations' not in step['type']])
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
 # The bundled detector: RetinaNet on LSNet-T, from scratch, for the blood cells of BCCD.
+#   python tools/train.py configs/detection/retinanet_lsnet_t_fpn_bccd.py
+# Expected on the test split: see below.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../_base_/datasets/bccd_detection.py',
