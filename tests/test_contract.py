@@ -229,13 +229,29 @@ def test_contract_compile(name, images):
     model = timm.create_model(name, num_classes=7).train()
     twin = copy.deepcopy(model)
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    compiled = torch.compile(model, fullgraph=True, backend='eager')
     a, b = compiled(images), twin(images)
     assert torch.allclose(a, b, atol=1e-4)
     a.sum().backward()
     b.sum().backward()
     for (key, p), q in zip(model.named_parameters(), twin.named_parameters(), strict=True):
         assert torch.allclose(p.grad, q[1].grad, atol=1e-3, rtol=1e-3), key
+
+
+def test_contract_autocast(name, images):
+    """bfloat16 follows float32 as far as its eight bits go, and its gradients are finite."""
+    model = timm.create_model(name, num_classes=7).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        half = model(images)
+    half.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    model.eval()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        half = model.forward_features(images)
+    with torch.no_grad():
+        full = model.forward_features(images)
+    assert half.dtype == torch.bfloat16
+    assert (half - full).abs().mean() <= 0.05 * full.abs().mean()
 
 
 def test_contract_names():

@@ -60,6 +60,15 @@ def test_aggregation_gradients(shape):
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(found, expected, strict=True))
 
 
+def test_aggregation_compiles_to_one_graph_with_its_gradients():
+    compiled = torch.compile(small_kernel_aggregation, fullgraph=True, backend='aot_eager')
+    for size in ((5, 4), (3, 7)):
+        x = torch.randn(2, 8, *size, dtype=torch.double, requires_grad=True)
+        w = torch.randn(2, 4, 9, *size, dtype=torch.double, requires_grad=True)
+        results = [(f(x, w), *torch.autograd.grad(f(x, w).cos().sum(), (x, w))) for f in (compiled, definition)]
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*results, strict=True))
+
+
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_aggregation_sums_half_precision_in_single(form, dtype):
