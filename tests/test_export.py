@@ -1,0 +1,482 @@
+"""deploy.export_onnx: a file that was compared, or no file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+import onnx
+import timm
+import torch
+from torch import nn
+
+from backbones.base import Stage
+from backbones.deploy import export_onnx, fuse
+from backbones.deploy.detector import AnchorDetector, keep_scores
+from backbones.deploy.export import Disagreement
+from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
+from registry import smallest, variants
+from tools import export as tool
+
+ROOT = Path(__file__).parents[1]
+SIZE = (3, 96, 64)
+
+
+class Small(nn.Module):
+    """The least that is a classifier: a convolution and a mean."""
+
+    pretrained_cfg = {'architecture': 'small', 'mean': (0.5, 0.4, 0.3), 'std': (0.2, 0.3, 0.4), 'license': 'mit'}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).relu().mean((2, 3))
+
+
+def small() -> nn.Module:
+    return Small().eval()
+
+
+def facts(path: Path) -> dict:
+    """Metadata of a file: text as it is, the rest from JSON."""
+    return {entry.key: _value(entry.value) for entry in onnx.load(path).metadata_props}
+
+
+def _value(text: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def shortened(model: nn.Module) -> nn.Module:
+    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
+    for module in model.modules():
+        if isinstance(module, Stage):
+            module.blocks = module.blocks[:2]
+    return model.eval()
+
+
+def run(path: Path, x: torch.Tensor) -> list[np.ndarray]:
+    return session(path).run(None, {'input': x.numpy()})
+
+
+# Registered backbones
+
+
+def check_plain(path: Path) -> None:
+    """Plain ONNX, and nothing of the machine it was written on."""
+    proto = onnx.load(path)
+    assert {entry.domain for entry in proto.opset_import} == {''}
+    assert not proto.functions
+    kinds = {node.op_type for node in proto.graph.node}
+    assert not kinds & {'DFT', 'Loop', 'If', 'Scan', 'SequenceAt', 'BatchNormalization'}
+    assert str(ROOT).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize('name', variants())
+def test_static_classifier(name: str, tmp_path: Path) -> None:
+    model = shortened(timm.create_model(name))
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 64, 64), batch_size=1, dynamic=False)
+    check_plain(report.path)
+    assert report.kind == 'classifier'
+    assert [(check.shape, check.output) for check in report.checks] == [((1, 3, 64, 64), 'output')]
+    # whatever depends on the size alone is a constant
+    assert not {'Range', 'Shape', 'ConstantOfShape', 'Resize'} & set(report.operators)
+    written = facts(report.path)
+    assert (written['model'], written['dynamic'], written['input_size']) == (name, [], [3, 64, 64])
+    assert written['mean'] == list(model.pretrained_cfg['mean'])
+    assert written['licence'] == model.pretrained_cfg['license']
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('name', variants())
+def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
+    report = export_onnx(timm.create_model(name).eval(), tmp_path / 'model.onnx')
+    check_plain(report.path)
+    assert report.dynamic == ('batch', 'height', 'width')
+    assert {check.shape[0] for check in report.checks} == {1, 3}
+
+
+@pytest.mark.parametrize('name', smallest())
+def test_pyramid_of_any_size(name: str, tmp_path: Path) -> None:
+    model = shortened(timm.create_model(name, features_only=True))
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=SIZE)
+    check_plain(report.path)
+    strides = model.feature_info.reduction()
+    assert report.outputs == tuple(f'feat_s{stride}' for stride in strides)
+    assert facts(report.path)['strides'] == strides
+    shapes = {check.shape for check in report.checks}
+    assert len(shapes) == 2
+    assert not {(shape[0], shape[2:]) for shape in shapes} & {(2, SIZE[1:])}
+    proto = onnx.load(report.path)
+    axes = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    assert axes == ['batch', 3, 'height', 'width']
+    # the smallest picture, whose last map is a single position
+    x = torch.randn(2, 3, 32, 40)
+    for expected, given in zip(model(x), run(report.path, x), strict=True):
+        assert compare_tensors(expected.detach().numpy(), given) <= 1e-4
+
+
+# Options
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_foreign_classifier(fused: bool, tmp_path: Path) -> None:
+    model = timm.create_model('resnet10t').eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=SIZE, fused=fused)
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
+    assert max(check.error for check in report.checks) <= 1e-4
+
+
+def test_channels_last_maps_come_channels_first(tmp_path: Path) -> None:
+    model = timm.create_model('swin_tiny_patch4_window7_224', features_only=True, out_indices=(0,)).eval()
+    assert model(torch.zeros(1, 3, 224, 224))[0].shape == (1, 56, 56, 96)
+    report = export_onnx(model, tmp_path / 'model.onnx', dynamic=False, batch_size=1)
+    assert run(report.path, torch.zeros(1, 3, 224, 224))[0].shape == (1, 96, 56, 56)
+
+
+def test_levels_of_equal_stride_have_numbers(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [x * 2, x + 1]
+
+    report = export_onnx(Two().eval(), tmp_path / 'model.onnx', input_size=SIZE)
+    assert report.outputs == ('feat_s1_0', 'feat_s1_1')
+
+
+def test_normalisation_is_in_the_graph(tmp_path: Path) -> None:
+    model = small()
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=SIZE, normalize=True)
+    x = torch.rand(1, 3, 40, 50)
+    mean, std = (torch.tensor(model.pretrained_cfg[key])[:, None, None] for key in ('mean', 'std'))
+    assert compare_tensors(model((x - mean) / std).detach().numpy(), run(report.path, x)[0]) <= 1e-5
+    assert facts(report.path)['normalize'] is True
+
+
+def test_the_batch_alone_is_free(tmp_path: Path) -> None:
+    report = export_onnx(small(), tmp_path / 'model.onnx', input_size=SIZE, dynamic='batch', batch_size=4)
+    assert report.dynamic == ('batch',)
+    assert {check.shape for check in report.checks} == {(1, *SIZE), (3, *SIZE)}
+    with pytest.raises(Exception, match='dimensions'):
+        run(report.path, torch.zeros(1, 3, 97, 64))
+
+
+def test_metadata_is_what_was_given(tmp_path: Path) -> None:
+    report = export_onnx(
+        small(), tmp_path / 'model.onnx', input_size=SIZE, mean=(1, 2, 3), classes=['cat', 'dog'], metadata={'tag': 'x'}
+    )
+    written = facts(report.path)
+    given = {'model': 'small', 'tag': 'x', 'classes': ['cat', 'dog'], 'mean': [1, 2, 3], 'std': [0.2, 0.3, 0.4]}
+    assert given.items() <= written.items()
+    assert (written['licence'], written['input_size']) == ('mit', list(SIZE))
+    assert written['dynamic'] == ['batch', 'height', 'width']
+
+
+def test_given_sizes_and_samples_are_compared(tmp_path: Path) -> None:
+    report = export_onnx(
+        small(),
+        tmp_path / 'model.onnx',
+        input_size=SIZE,
+        check_sizes=[(50, 60)],
+        samples=torch.randn(2, 3, 70, 80),
+    )
+    assert {check.shape for check in report.checks} == {(1, 3, 50, 60), (3, 3, 50, 60), (1, 3, 70, 80)}
+
+
+# A file that disagrees
+
+
+class Changes(nn.Module):
+    """Something else when it is traced."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) * (self.factor if torch.compiler.is_exporting() else 1.0)
+
+
+@pytest.mark.parametrize('factor', [1.001, float('nan')])
+def test_a_file_that_disagrees_is_not_left(factor: float, tmp_path: Path) -> None:
+    target = tmp_path / 'model.onnx'
+    target.write_bytes(b'an older file')
+    with pytest.raises(Disagreement, match=r"output 'output' differs by .* at input shape"):
+        export_onnx(Changes(factor).eval(), target, input_size=SIZE)
+    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
+    assert target.read_bytes() == b'an older file'
+
+
+def test_what_agrees_at_one_size_only_is_found(tmp_path: Path) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            side = 128 if torch.compiler.is_exporting() else x.shape[2]
+            return x.sum((2, 3)) / side
+
+    with pytest.raises(Disagreement):
+        export_onnx(Fixed().eval(), tmp_path / 'model.onnx', input_size=(3, 128, 160))
+    assert not list(tmp_path.iterdir())
+
+
+def test_operators_that_are_not_plain_are_refused(tmp_path: Path) -> None:
+    class Spectral(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(x).real.mean((2, 3))
+
+    with pytest.raises(ValueError, match='DFT'):
+        export_onnx(Spectral().eval(), tmp_path / 'model.onnx', input_size=SIZE, dynamic=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'batch_size': 1}, 'batch_size must be at least 2'),
+        ({'opset': 11}, 'opset must lie between 18 and 23'),
+        ({'dynamic': 'height'}, "dynamic must be True, 'batch' or False"),
+        ({'input_size': (96, 64)}, r'input_size must be \(channels, height, width\)'),
+        ({'input_size': None}, 'give input_size'),
+        ({'path': 'nowhere/model.onnx'}, 'a folder that exists'),
+    ],
+)
+def test_wrong_arguments(change: dict, message: str, tmp_path: Path) -> None:
+    arguments = {'input_size': SIZE, **change}
+    path = tmp_path / arguments.pop('path', 'model.onnx')
+    with pytest.raises(ValueError, match=message):
+        export_onnx(small(), path, **arguments)
+
+
+def test_wrong_models(tmp_path: Path) -> None:
+    def refuse(model: nn.Module, message: str, **kwargs) -> None:
+        with pytest.raises(ValueError, match=message):
+            export_onnx(model, tmp_path / 'model.onnx', **{'input_size': SIZE, **kwargs})
+
+    refuse(Small(), r'model\.eval\(\)')
+    refuse(small().half(), r'model\.float\(\)')
+    refuse(nn.Flatten(0).eval(), 'normalize=True needs mean and std', normalize=True)
+    fixed = timm.create_model('deit_tiny_patch16_224').eval()
+    refuse(fixed, r"224 x 224 pixels alone: give dynamic='batch'", input_size=None)
+
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, int]:
+            return {'answer': 42}
+
+    refuse(Odd().eval(), 'must give one tensor, a list of maps')
+
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.mean() > 0 else -x
+
+    refuse(Branching().eval(), r"torch cannot export Branching.*try dynamic='batch' or False")
+    assert not list(tmp_path.iterdir())
+
+
+# Detectors
+
+
+def detections(*boxes: tuple[float, ...], places: int = 4) -> dict[str, np.ndarray]:
+    """`dets` and `labels` of one picture from (x1, y1, x2, y2, score, label)."""
+    dets, labels = np.zeros((1, places, 5)), np.full((1, places), -1)
+    for i, box in enumerate(boxes):
+        dets[0, i], labels[0, i] = box[:5], box[5]
+    return {'dets': dets, 'labels': labels}
+
+
+def test_detections_are_compared_as_sets() -> None:
+    cuts = Thresholds(score=0.05, iou=0.5)
+    a, b = (0, 0, 10, 10, 0.9, 0), (50, 50, 90, 90, 0.9, 1)
+    both = detections(a, b)
+    assert compare_detections(both, detections(b, a), 1e-4, cuts) == (0.0, 2)
+    assert compare_detections(both, detections(a), 1e-4, cuts)[0] >= 0.1  # a box is missing
+    assert compare_detections(detections(), detections(), 1e-4, cuts) == (0.0, 0)
+    assert compare_detections(detections(a), detections(), 1e-4, cuts)[0] >= 1
+    assert compare_detections(both, detections(a, (*b[:5], 2)), 1e-4, cuts)[0] >= 1  # another class
+    moved = detections(a, (51, *b[1:]))
+    assert compare_detections(both, moved, 1e-4, cuts)[0] == pytest.approx(1 / 90)
+    # just above the threshold of the score, and overlapping by just the threshold: rounding decides
+    assert compare_detections(detections(a, (*b[:4], 0.0501, 1)), detections(a), 1e-4, cuts) == (0.0, 1)
+    half = (0, 0, 5, 10, 0.8, 0)
+    assert compare_detections(detections(a, half), detections(a), 1e-4, cuts) == (0.0, 1)
+    # the last place, for which two boxes come in question
+    full = [(20 * i, 0, 20 * i + 10, 10, 0.9 - i / 10, 0) for i in range(4)]
+    other = [*full[:3], (20, 50, 30, 60, 0.6, 0)]
+    assert compare_detections(detections(*full), detections(*other), 1e-4, cuts) == (0.0, 3)
+
+
+def test_suppression_is_that_of_each_class() -> None:
+    boxes = torch.tensor([[[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]]], dtype=torch.float32)
+    scores = torch.tensor([[[0.9, 0.8, 0.0], [0.3, 0.0, 0.7]]])
+    kept = keep_scores(boxes, scores, 0.5, 10)
+    assert torch.equal(kept, torch.tensor([[[0.9, 0.0, 0.0], [0.3, 0.0, 0.7]]]))
+    assert torch.equal(keep_scores(boxes, scores, 0.5, 1), torch.tensor([[[0.9, 0.0, 0.0], [0.0, 0.0, 0.7]]]))
+
+
+def make_detector(**test_cfg) -> nn.Module:
+    """A narrow RetinaNet of random weights that finds many things in anything."""
+    pytest.importorskip('mmdet')
+    from mmengine.config import Config
+
+    from backbones.mm import build_model
+
+    config = Config.fromfile(ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py')
+    config.model.backbone = {'type': 'TimmFeatures', 'model_name': 'resnet10t', 'out_indices': (2, 3)}
+    config.model.neck.update(in_channels=[128, 256], out_channels=16, num_outs=2)
+    config.model.bbox_head.update(in_channels=16, feat_channels=16, stacked_convs=1)
+    config.model.bbox_head.norm_cfg.num_groups = 4
+    config.model.bbox_head.anchor_generator.strides = [8, 16]
+    config.model.test_cfg.update(nms_pre=200, max_per_img=30)
+    config.model.test_cfg.update(test_cfg)
+    torch.manual_seed(0)
+    model = build_model(config)
+    head = model.bbox_head
+    nn.init.constant_(head.retina_cls.bias, -2)
+    nn.init.normal_(head.retina_cls.weight, std=0.1)
+    nn.init.normal_(head.retina_reg.weight, std=0.1)
+    return model
+
+
+def pictures(count: int, height: int, width: int) -> list[torch.Tensor]:
+    """Pieces of the bundled photographs, uint8 (3, height, width), in blue green red."""
+    from torchvision.io import read_image
+
+    paths = sorted((ROOT / 'data/bccd').rglob('*.jpg'))[:count]
+    assert len(paths) == count
+    return [read_image(str(path))[[2, 1, 0], 100 : 100 + height, 150 : 150 + width] for path in paths]
+
+
+def predictions(model: nn.Module, images: list[torch.Tensor], most: int) -> tuple[torch.Tensor, dict]:
+    """What the network is given for the pictures, and what mmdet's own `predict` finds in them."""
+    from mmdet.structures import DetDataSample
+
+    shape = tuple(images[0].shape[1:])
+    meta = {'img_shape': shape, 'ori_shape': shape, 'scale_factor': (1.0, 1.0)}
+    samples = [DetDataSample(metainfo=meta) for _ in images]
+    data = model.data_preprocessor({'inputs': images, 'data_samples': samples})
+    with torch.no_grad():
+        found = [s.pred_instances for s in model.predict(data['inputs'], data['data_samples'], rescale=False)]
+    rows = [torch.cat([f.bboxes, f.scores[:, None], f.labels[:, None]], 1).tolist() for f in found]
+    parts = [detections(*map(tuple, row), places=most) for row in rows]
+    return data['inputs'], {key: np.concatenate([part[key] for part in parts]) for key in ('dets', 'labels')}
+
+
+CUTS = {
+    'as trained': {},
+    'class agnostic': {'nms': {'type': 'nms', 'iou_threshold': 0.4, 'class_agnostic': True}},
+    'least side, few candidates': {'min_bbox_size': 40, 'nms_pre': 7, 'max_per_img': 50},
+    'high threshold': {'score_thr': 0.3},
+}
+
+
+@pytest.mark.parametrize('cuts', CUTS.values(), ids=CUTS.keys())
+def test_boxes_are_those_of_mmdet(cuts: dict) -> None:
+    model = make_detector(**cuts)
+    wrapped = AnchorDetector(fuse(model))
+    x, expected = predictions(model, pictures(3, 120, 136), wrapped.most)
+    with torch.no_grad():
+        dets, labels = wrapped(x)
+    thresholds = Thresholds(wrapped.score_threshold, wrapped.iou_threshold)
+    given = {'dets': dets.numpy(), 'labels': labels.numpy()}
+    error, count = compare_detections(expected, given, 1e-4, thresholds)
+    assert error <= 1e-4
+    assert count >= 10
+    empty = given['labels'] < 0
+    assert (given['dets'][empty] == 0).all()
+    assert (given['dets'][~empty][:, 4] > wrapped.score_threshold).all()
+
+
+def test_detector_as_a_file(tmp_path: Path) -> None:
+    model = make_detector()
+    report = export_onnx(
+        model, tmp_path / 'model.onnx', input_size=(3, 128, 160), normalize=True, classes=['red', 'white', 'platelet']
+    )
+    check_plain(report.path)
+    assert (report.kind, report.outputs, report.dynamic) == (
+        'detector',
+        ('dets', 'labels'),
+        ('batch', 'height', 'width'),
+    )
+    assert {check.output for check in report.checks} == {'dets', 'score_s8', 'score_s16', 'delta_s8', 'delta_s16'}
+    assert all(check.boxes > 0 for check in report.checks if check.output == 'dets')
+    assert report.operators['NonMaxSuppression'] == 1
+    written = facts(report.path)
+    assert (written['classes'], written['strides']) == (['red', 'white', 'platelet'], [8, 16])
+    assert (written['mean'], written['channel_order']) == ([123.675, 116.28, 103.53], 'rgb')
+    images = pictures(3, 120, 136)
+    _, expected = predictions(model, images, 30)
+    dets, labels = run(report.path, torch.stack(images)[:, [2, 1, 0]].float())
+    assert dets.shape == (3, 30, 5)
+    error, count = compare_detections(expected, {'dets': dets, 'labels': labels}, 1e-4, Thresholds(0.05, 0.5))
+    assert error <= 1e-4
+    assert count >= 10
+
+
+def test_other_detectors_are_refused(tmp_path: Path) -> None:
+    soft = make_detector(nms={'type': 'soft_nms', 'iou_threshold': 0.5})
+    with pytest.raises(ValueError, match=r"RetinaHead lacks test_cfg.nms=dict\(type='nms'"):
+        export_onnx(soft, tmp_path / 'model.onnx', input_size=(3, 128, 160))
+    with pytest.raises(ValueError, match='give input_size'):
+        export_onnx(make_detector(), tmp_path / 'model.onnx')
+
+
+# The tool
+
+
+def test_tool_writes_a_file_and_says_what_was_compared(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / 'model.onnx'
+    assert tool.main(['-m', 'resnet10t', '--features', '--img-size', '64', '-o', str(output), '--static']) == 0
+    printed = capsys.readouterr().out
+    assert 'feat_s32' in printed
+    assert '2 × 3 × 64 × 64' in printed
+    assert facts(output)['dynamic'] == []
+
+
+def test_tool_exports_a_detector(tmp_path: Path) -> None:
+    model = make_detector()
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = '{ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py'}'\n"
+        "model = dict(backbone=dict(_delete_=True, type='TimmFeatures', model_name='resnet10t', out_indices=(2, 3)),\n"
+        '    neck=dict(in_channels=[128, 256], out_channels=16, num_outs=2),\n'
+        '    bbox_head=dict(in_channels=16, feat_channels=16, stacked_convs=1,\n'
+        '        norm_cfg=dict(num_groups=4), anchor_generator=dict(strides=[8, 16])))\n'
+    )
+    checkpoint, output = tmp_path / 'weights.pth', tmp_path / 'model.onnx'
+    torch.save({'state_dict': model.state_dict()}, checkpoint)
+    arguments = ['--config', str(config), '--checkpoint', str(checkpoint), '-o', str(output)]
+    assert tool.main([*arguments, '--img-size', '96', '128', '--static', '--batch-size', '1']) == 0
+    assert facts(output)['classes'] == ['RBC', 'WBC', 'Platelets']
+    assert facts(output)['input_size'] == [3, 96, 128]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['-m', 'resnet10x'], 'did you mean resnet10t'),
+        (['-m', 'resnet10t', '--checkpoint', 'nothing.pth'], 'there is no file nothing.pth'),
+        (['-m', 'resnet10t', '--img-size', '1', '2', '3'], '--img-size takes one side or height and width'),
+        (['-m', 'resnet10t', '--features', '--num-classes', '3'], 'has no effect with --features'),
+        (['-m', 'resnet10t', '--opset', '7'], 'opset must lie between'),
+        (['-m', 'resnet10t', '-o', 'nowhere/model.onnx'], 'a folder that exists'),
+        (['--config', 'configs/detection/retinanet_lsnet_t_fpn_bccd.py'], 'needs --checkpoint'),
+    ],
+)
+def test_tool_says_a_mistake_in_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    if '--config' in arguments:
+        pytest.importorskip('mmdet')
+    assert tool.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert not printed.out
