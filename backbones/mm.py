@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -107,7 +108,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
 def build_model(config: str | os.PathLike | Config, checkpoint: str | os.PathLike | None = None) -> nn.Module:
     """Model of a config in eval mode on the CPU, with the weights of ``checkpoint``, ready for ``test_step``."""
     if not isinstance(config, Config):
-        config = Config.fromfile(config)
+        config = Config.fromfile(os.fspath(config))
     init_default_scope(config.get('default_scope', 'mmengine'))
     settings = config.model.copy()
     if 'data_preprocessor' in config:
@@ -118,16 +119,16 @@ def build_model(config: str | os.PathLike | Config, checkpoint: str | os.PathLik
     return model.eval()
 
 
-def _create(model_name: str, **kwargs) -> nn.Module:
+def _create(model_name: str, **kwargs) -> Any:
     """``timm.create_model`` with sizes left open where the model can, and with errors a config writer can act on."""
     if not timm.is_model(model_name):
         near = difflib.get_close_matches(model_name, timm.list_models(), n=4, cutoff=0.4)
         hint = f'did you mean {", ".join(near)}?' if near else 'timm.list_models() gives every name.'
         raise ValueError(f'model_name must be a name that timm knows, got {model_name!r}; {hint}')
-    for extra in _ANY_SIZE_KWARGS:
-        extra = {key: value for key, value in extra.items() if key not in kwargs}
+    for switch in _ANY_SIZE_KWARGS:
+        extra: dict[str, Any] = {key: value for key, value in switch.items() if key not in kwargs}
         try:
-            model = timm.create_model(model_name, **kwargs, **extra)
+            model: Any = timm.create_model(model_name, **kwargs, **extra)
         except (TypeError, ValueError) as error:
             if extra and next(iter(extra)) in str(error):
                 continue  # this model has no such switch
@@ -135,6 +136,7 @@ def _create(model_name: str, **kwargs) -> nn.Module:
                 raise ValueError(f'{model_name} takes no such argument: {error}') from error
             raise
         break
+    module: Any
     for module in model.modules():  # patch embeddings that are not strict still ask for whole patches: let them pad
         if getattr(module, 'strict_img_size', True) is False and hasattr(module, 'dynamic_img_pad'):
             module.dynamic_img_pad = True
@@ -186,12 +188,13 @@ class TimmFeatures(BaseModule):
             raise ValueError('give one source of weights: pretrained, checkpoint_path or init_cfg')
         super().__init__(init_cfg=None)  # init_weights below is ours: mmengine's loader would accept missing keys
         self._weights = dict(init_cfg) if init_cfg else None
-        self._build = dict(in_chans=in_chans, **kwargs)
+        self._build: dict[str, Any] = {'in_chans': in_chans, **kwargs}
         if drop_path_rate is not None:
             self._build['drop_path_rate'] = drop_path_rate
         self.model_name = model_name
         self.norm_eval = norm_eval
 
+        self.net: Any  # a timm model
         model = _create(model_name, pretrained=pretrained, **self._build)
         self._all_keys = set(model.state_dict())
         self.out_indices = _check_levels(model, model_name, out_indices)
@@ -200,7 +203,7 @@ class TimmFeatures(BaseModule):
         layers = _layers(model) if frozen_stages >= 0 else {}  # before the prune, which may drop the matcher's anchors
         self._takes_levels = hasattr(model, 'forward_intermediates')
         if self._takes_levels:
-            getter = FeatureGetterNet(model, out_indices=list(self.out_indices))
+            getter = FeatureGetterNet(model, out_indices=self.out_indices)
             self.net, self.feature_info = getter.model, getter.feature_info
             self._levels = getter.out_indices
             if hasattr(self.net, 'reset_classifier'):
@@ -292,7 +295,7 @@ def _dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _check_levels(model: nn.Module, model_name: str, out_indices: Sequence[int] | None) -> tuple[int, ...]:
+def _check_levels(model: Any, model_name: str, out_indices: Sequence[int] | None) -> tuple[int, ...]:
     count = len(model.feature_info)
     levels = tuple(range(count)) if out_indices is None else tuple(out_indices)
     if not levels or any(not -count <= i < count for i in levels):
@@ -303,14 +306,14 @@ def _check_levels(model: nn.Module, model_name: str, out_indices: Sequence[int] 
     return levels
 
 
-def _enable_checkpointing(model: nn.Module, model_name: str) -> None:
+def _enable_checkpointing(model: Any, model_name: str) -> None:
     try:
         model.set_grad_checkpointing(True)
     except (AttributeError, AssertionError) as error:
         raise ValueError(f'{model_name} has no gradient checkpointing; set with_cp=False') from error
 
 
-def _layers(model: nn.Module) -> dict[str, int]:
+def _layers(model: Any) -> dict[str, int]:
     """Parameter name -> coarse layer number (0 is the stem)."""
     if not hasattr(model, 'group_matcher'):
         raise ValueError(f'frozen_stages needs a model with group_matcher, {type(model).__name__} has none')
@@ -379,10 +382,10 @@ def _layer_scales(module: nn.Module, rate: float) -> tuple[dict[str, float], set
         if inside or not hasattr(part, 'group_matcher'):
             continue
         found.append(prefix)
-        model = getattr(part, 'net', part)  # the names that timm's matcher knows begin below our wrapper
+        model: Any = getattr(part, 'net', part)  # the names that timm's matcher knows begin below our wrapper
         start = '.'.join(filter(None, (prefix, 'net' if model is not part else ''))) + '.'
         start = '' if start == '.' else start
-        layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+        layers: Any = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
         ends_in_classifier = isinstance(getattr(model, 'num_classes', 0), int) and getattr(model, 'num_classes', 0) > 0
         top = max(layers.values()) + (0 if ends_in_classifier else 1)
         scales.update({start + name: rate ** (top - layer) for name, layer in layers.items()})

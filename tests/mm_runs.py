@@ -35,6 +35,7 @@ def options(task: str, epochs: int, folder: Path) -> list[str]:
             words.append(f'{loader}.dataset.data_root={folder / "cifar10"}')
         else:
             words.append(f'{loader}.dataset.data_root={_data(task)}')
+    words += _small(task)
     if task in ('detection', 'instance'):
         words += [f'{split}_evaluator.ann_file={_data(task)}/{split}.json' for split in ('val', 'test')]
         if task == 'instance':  # it has no split of its own for the test
@@ -49,6 +50,20 @@ def options(task: str, epochs: int, folder: Path) -> list[str]:
         ]
     else:
         words.append(f'train_cfg.max_epochs={epochs}')
+    return words
+
+
+def _small(task: str) -> list[str]:
+    """Small pictures and few proposals."""
+    if task == 'classification':
+        return []
+    words = [f'{split}_dataloader.dataset.pipeline.1.scale=(96,64)' for split in ('val', 'test')]
+    words += [f'train_dataloader.dataset.pipeline.{i}=(64,64)' for i in ('2.scale', '3.crop_size')]
+    if task == 'segmentation':
+        words.append('model.data_preprocessor.size=(64,64)')
+    if task == 'instance':
+        words += ['model.train_cfg.rpn_proposal.max_per_img=20', 'model.test_cfg.rpn.max_per_img=20']
+        words += ['model.test_cfg.rcnn.max_per_img=5']
     return words
 
 

@@ -1,12 +1,15 @@
 """The OpenMMLab bridge."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip('mmengine')
 
+import parity
 import timm
 import torch
 from mmengine.fileio import put
@@ -14,6 +17,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
+import backbones
 from backbones import mm
 from backbones.mm import TimmFeatures
 from registry import smallest, variants
@@ -124,15 +128,26 @@ def test_mistakes_are_named(arguments, words):
         TimmFeatures(**arguments)
 
 
+def _official(name):
+    """The published state dict of a variant, with weights that anyone can rebuild."""
+    record = parity.load(Path(__file__).parent / 'records' / f'{name}.json.gz')
+    return {key: torch.from_numpy(value).float() for key, value in parity.state_arrays(record).items()}
+
+
 @pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
-@pytest.mark.parametrize('form', ['timm', 'wrapper', 'detector', 'checkpoint_path'])
+@pytest.mark.parametrize('form', ['timm', 'official', 'wrapper', 'detector', 'checkpoint_path'])
 def test_weights_of_each_kind_load(name, form, tmp_path, picture):
     whole = timm.create_model(name).eval()
+    if form == 'official':
+        if name not in backbones.list_models():
+            pytest.skip('has no official form that we convert')
+        whole.load_state_dict(backbones.convert(whole, _official(name)))
     path = str(tmp_path / 'weights.pth')
     source = TimmFeatures(name)
     source.net.load_state_dict(whole.state_dict(), strict=False)
     state = {
         'timm': lambda: whole.state_dict(),
+        'official': lambda: {'model': _official(name)},
         'checkpoint_path': lambda: whole.state_dict(),
         'wrapper': lambda: {'state_dict': source.state_dict()},
         'detector': lambda: {
@@ -156,9 +171,10 @@ def test_classification_weights_load_in_the_downstream_form(tmp_path):
     init = {'type': 'Pretrained', 'checkpoint': str(tmp_path / 'ours.pth')}
     model = TimmFeatures('lsnet_t', downstream=True, init_cfg=init)
     model.init_weights()
-    same = [key for key, value in model.net.state_dict().items() if value.shape == whole.state_dict()[key].shape]
-    assert all(torch.equal(model.net.state_dict()[key], whole.state_dict()[key]) for key in same)
-    assert 0 < len(same) < len(model.net.state_dict())
+    got, given = model.net.state_dict(), whole.state_dict()
+    same = [key for key, value in got.items() if value.shape == given[key].shape]
+    assert all(torch.equal(got[key], given[key]) for key in same)
+    assert 0 < len(same) < len(got)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
@@ -263,7 +279,4 @@ def test_mmengine_alone_is_enough(tmp_path):
 
 
 def _environment() -> dict[str, str]:
-    import os
-    from pathlib import Path
-
     return {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}

@@ -14,9 +14,11 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 import mm_runs
+import safetensors
 import torch
 
-from backbones.mm import read_checkpoint
+from backbones.mm import build_model, load_weights, read_checkpoint
+from tools import mm_config, pack
 from tools import test as test_tool
 from tools import train as train_tool
 
@@ -57,6 +59,42 @@ def test_trains_resumes_and_measures(task, tmp_path):
     args = [config, str(last), '--work-dir', str(work), '--out', str(out), '--cfg-options', *longer]
     assert test_tool.main(args) == 0
     assert METRIC[task] in json.loads(out.read_text())
+
+
+def test_a_packed_model_is_small_and_whole(tmp_path, capsys):
+    narrow = [word for word in mm_runs.options('detection', 1, tmp_path) if word.startswith('model.backbone')]
+    config, options = mm_runs.RUNNABLE['detection'], [*narrow, 'model.neck.in_channels=[16,16,32,32]']
+    parsed = mm_config.Parser('', '').parse_args([config, '--cfg-options', *options]).cfg_options
+    model = build_model(mm_config.load_config(config, parsed))
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'trained.pth')
+    (tmp_path / 'metrics.json').write_text('{"AP": 0.5}')
+    args = [config, str(tmp_path / 'trained.pth'), str(tmp_path / 'packed.safetensors')]
+    assert pack.main([*args, '--metrics', str(tmp_path / 'metrics.json'), '--cfg-options', *options]) == 0
+    with safetensors.safe_open(tmp_path / 'packed.safetensors', 'pt') as file:
+        assert json.loads(file.metadata()['classes']) == ['RBC', 'WBC', 'Platelets']
+        assert json.loads(file.metadata()['metrics']) == {'AP': 0.5}
+    assert (tmp_path / 'packed.safetensors').stat().st_size < 0.6 * (tmp_path / 'trained.pth').stat().st_size
+    load_weights(model, tmp_path / 'packed.safetensors')
+    for key, value in torch.load(tmp_path / 'trained.pth', weights_only=True)['state_dict'].items():
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-3, atol=1e-6)
+    assert pack.main([*args[:2], 'out.pth']) == 2
+    assert '.safetensors' in capsys.readouterr().err
+
+
+BUNDLED = 'checkpoints/retinanet_lsnet_t_fpn_bccd.safetensors'
+
+
+def test_the_bundled_detector_belongs_to_its_config():
+    assert build_model(mm_runs.RUNNABLE['detection'], BUNDLED)
+    assert (mm_runs.ROOT / BUNDLED).stat().st_size < 30e6
+
+
+@pytest.mark.full
+def test_the_bundled_detector_finds_cells(tmp_path):
+    out = tmp_path / 'metrics.json'
+    args = [mm_runs.RUNNABLE['detection'], BUNDLED, '--work-dir', str(tmp_path), '--out', str(out)]
+    assert test_tool.main(args) == 0
+    assert json.loads(out.read_text())['coco/bbox_mAP_50'] > 0.8
 
 
 def _start(*args: str) -> subprocess.Popen:
