@@ -215,15 +215,9 @@ def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], ops
             _optimize(exported.model)
     except Exception as error:
         what = f'with free {", ".join(axes.values())}' if axes else 'at all'
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f'torch cannot export {type(module.network).__name__} {what}: {reason}'
-            + (
-                f' Try {"dynamic=False" if len(axes) == 1 else repr("batch").join(("dynamic=", " or False"))}.'
-                if axes
-                else ''
-            )
-        ) from error
+        hint = {0: '', 1: ' (try dynamic=False)'}.get(len(axes), " (try dynamic='batch' or False)")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('. ')
+        raise ValueError(f'torch cannot export {type(module.network).__name__} {what}{hint}: {reason}.') from error
     return _clean(exported.model_proto, axes, opset)
 
 
