@@ -214,6 +214,21 @@ def test_layer_decay_covers_every_weight_once(name):
         assert decay[id(p)] == (0.0 if p.ndim == 1 or key in exempt else 0.1)
 
 
+@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+def test_layer_decay_knows_mmpretrains_classifier(name):
+    pytest.importorskip('mmpretrain.models')
+    model = MODELS.build({'type': 'mmpretrain.TimmClassifier', 'model_name': name})
+    constructor = mm.TimmLayerDecayConstructor(
+        {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 1.0}}, {'layer_decay_rate': 0.5}
+    )
+    groups = constructor(model).optimizer.param_groups
+    rate = {id(p): group['lr'] for group in groups for p in group['params']}
+    assert len(rate) == len(list(model.parameters()))
+    classifier = {rate[id(p)] for key, p in model.named_parameters() if key.endswith('.bias') and p.shape == (1000,)}
+    assert classifier == {1.0}
+    assert rate[id(next(model.parameters()))] == min(rate.values()) < 1.0
+
+
 @pytest.mark.parametrize('paramwise', [{}, {'layer_decay_rate': 2}, {'layer_decay_rate': 0.5, 'rate': 1}])
 def test_layer_decay_refuses_other_settings(paramwise):
     model = _Detector(TimmFeatures('test_resnet'))
