@@ -85,6 +85,7 @@ def save_checkpoint(
     beside = path.with_name(path.name + '.part')
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     safetensors.torch.save_file(tensors, beside, metadata=dict(metadata or {}))
+    beside.chmod(0o644)  # safetensors makes files that their owner alone may read
     digest = sha256(beside)
     os.replace(beside, path)
     return digest
