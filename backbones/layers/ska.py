@@ -95,14 +95,6 @@ def _by_slices(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return reduce(torch.add, terms).to(dtype)
 
 
-def _geometry(weight: torch.Tensor) -> tuple[int, int, list[int]]:
-    """(G, P, where each tap starts in the bordered rows) of weights (B, G, K*K, H, W)."""
-    groups, taps, _, width = weight.shape[1:]
-    kernel = math.isqrt(taps)
-    pad = kernel // 2
-    return groups, pad, [kh * (width + pad) + kw for kh in range(kernel) for kw in range(kernel)]
-
-
 def _chunks(x: torch.Tensor) -> Iterator[slice]:
     """Samples to take at a time: about 256 KiB of the map, so that sums stay in the processor's cache."""
     step = max(1, 65536 // max(1, x[0].numel()))
@@ -110,66 +102,90 @@ def _chunks(x: torch.Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _rows(x: torch.Tensor, groups: int, pad: int) -> torch.Tensor:
-    """(N, C, H, W) -> (N, C/G, G, H * (W + pad)): rows one after the other, zeros between them."""
-    return F.pad(x, (0, pad)).reshape(x.shape[0], -1, groups, x.shape[2] * (x.shape[3] + pad))
+class _Rows:
+    """The map of a chunk with its rows one after the other and P zeros between them: a tap is one shift of the whole.
 
+    Args:
+        weight: Weights (B, G, K*K, H, W).
+    """
 
-def _bordered(rows: torch.Tensor, width: int, pad: int) -> torch.Tensor:
-    """`rows` with zeros for what taps read above, below and beside: tap (kh, kw) starts at kh * (width + pad) + kw."""
-    border = pad * (width + pad) + pad
-    return F.pad(rows, (border, border))
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.groups, taps, self.height, width = weight.shape[1:]
+        kernel = math.isqrt(taps)
+        self.pad = kernel // 2
+        self.border = self.pad + 1  # rows of zeros above and below; the one more keeps every shift inside
+        self.step = width + self.pad
+        self.length = self.height * self.step
+        self.shifts = [(1 + kh) * self.step + kw - self.pad for kh in range(kernel) for kw in range(kernel)]
+
+    def lay(self, x: torch.Tensor, border: bool = False) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C/G, G, L), with zeros above and below for what taps read if `border`."""
+        rows = self.border if border else 0
+        return F.pad(x, (0, self.pad, rows, rows)).flatten(2).unflatten(1, (-1, self.groups))
+
+    def tap(self, weight: torch.Tensor, k: int) -> torch.Tensor:
+        """Weights (N, G, K*K, H, W) -> those of one tap (N, 1, G, L)."""
+        return F.pad(weight[:, :, k], (0, self.pad)).flatten(2)[:, None]
+
+    def shifted(self, laid: torch.Tensor, k: int) -> torch.Tensor:
+        """The part (N, C/G, G, L) of a bordered map that a tap reads, as a view."""
+        return laid[..., self.shifts[k] : self.shifts[k] + self.length]
+
+    def map(self, laid: torch.Tensor) -> torch.Tensor:
+        """(N, ..., G, L) -> (N, ..., H, W), a view: the zeros between rows, and those around if there are, cut off."""
+        rows = laid.unflatten(-1, (-1, self.step))
+        first = (rows.shape[-2] - self.height) // 2
+        return rows[..., first : first + self.height, : self.step - self.pad]
 
 
 class _InPlace(torch.autograd.Function):
     """The eager form: one output to which each tap is added in place; the gradients likewise.
 
-    Rows lie one after the other with P zeros between them, so a tap is one shift along a single axis and every
-    multiply-add runs over long contiguous memory, however small the map. Autograd of the slices would make a map of
-    zeros for each slice; here each gradient is one map.
+    Every multiply-add runs over long contiguous memory, however small the map. Autograd of the slices would make a map
+    of zeros for each slice; here each gradient is one map.
     """
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        height, width = x.shape[2:]
-        groups, pad, offsets = _geometry(weight)
-        accumulator = _accumulator(x, weight)
+        rows, accumulator = _Rows(weight), _accumulator(x, weight)
         out = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, weight.dtype), device=x.device)
         for part in _chunks(x):
-            padded = _bordered(_rows(x[part].to(accumulator), groups, pad), width, pad)
-            weights = F.pad(weight[part].to(accumulator), (0, pad)).flatten(3)[:, None]  # N 1 G KK L
-            length = weights.shape[-1]
-            total = padded.new_zeros(*padded.shape[:3], length)
-            for k, start in enumerate(offsets):
-                total.addcmul_(padded[..., start : start + length], weights[:, :, :, k])
-            out[part] = total.reshape(-1, x.shape[1], height, width + pad)[..., :width]
+            laid, weights = rows.lay(x[part].to(accumulator), border=True), weight[part].to(accumulator)
+            total = laid.new_zeros(*laid.shape[:3], rows.length)
+            for k in range(len(rows.shifts)):
+                total.addcmul_(rows.shifted(laid, k), rows.tap(weights, k))
+            out[part] = rows.map(total).flatten(1, 2)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         x, weight = ctx.saved_tensors
-        height, width = x.shape[2:]
-        groups, pad, offsets = _geometry(weight)
-        accumulator = _accumulator(x, weight)
-        grad_x, grad_weight = (
-            torch.empty_like(t, memory_format=torch.contiguous_format) if needed else None
-            for t, needed in zip((x, weight), ctx.needs_input_grad, strict=True)
+        need_x, need_weight = ctx.needs_input_grad
+        return (
+            _InPlace.gradient_of_x(grad, x, weight) if need_x else None,
+            _InPlace.gradient_of_weight(grad, x, weight) if need_weight else None,
         )
+
+    @staticmethod
+    def gradient_of_x(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows, accumulator = _Rows(weight), _accumulator(x, weight)
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for part in _chunks(x):
-            above = _rows(grad[part].to(accumulator), groups, pad)
-            length = above.shape[-1]
-            if grad_x is not None:
-                weights = F.pad(weight[part].to(accumulator), (0, pad)).flatten(3)[:, None]  # N 1 G KK L
-                total = torch.zeros_like(_bordered(above, width, pad))
-                for k, start in enumerate(offsets):
-                    total[..., start : start + length].addcmul_(above, weights[:, :, :, k])
-                inner = total[..., offsets[len(offsets) // 2] :][..., :length]
-                grad_x[part] = inner.reshape(-1, x.shape[1], height, width + pad)[..., :width]
-            if grad_weight is not None:
-                padded = _bordered(_rows(x[part].to(accumulator), groups, pad), width, pad)
-                for k, start in enumerate(offsets):
-                    tap = (above * padded[..., start : start + length]).sum(1)  # N G L
-                    grad_weight[part, :, k] = tap.unflatten(-1, (height, width + pad))[..., :width]
-        return grad_x, grad_weight
+            above, weights = rows.lay(grad[part].to(accumulator)), weight[part].to(accumulator)
+            total = above.new_zeros(*above.shape[:3], rows.length + 2 * rows.border * rows.step)
+            for k in range(len(rows.shifts)):
+                rows.shifted(total, k).addcmul_(above, rows.tap(weights, k))
+            result[part] = rows.map(total).flatten(1, 2)
+        return result
+
+    @staticmethod
+    def gradient_of_weight(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows, accumulator = _Rows(weight), _accumulator(x, weight)
+        result = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        for part in _chunks(x):
+            above, laid = rows.lay(grad[part].to(accumulator)), rows.lay(x[part].to(accumulator), border=True)
+            for k in range(len(rows.shifts)):
+                result[part, :, k] = rows.map((above * rows.shifted(laid, k)).sum(1))
+        return result
