@@ -1,8 +1,11 @@
 """Deployment of any model: re-parameterise it (`fuse`), write it as an ONNX file and compare it (`export_onnx`)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .fuse import fuse
+
+if TYPE_CHECKING:
+    from .export import export_onnx
 
 __all__ = ['export_onnx', 'fuse']
 

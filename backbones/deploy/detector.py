@@ -48,7 +48,9 @@ def _(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, most: int
 
 def onnx_keep_scores(boxes, scores, iou_threshold: float, most: int):
     """`keep_scores` in ONNX: one NonMaxSuppression over all pictures and classes, whose indices point into `scores`."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # records nodes and is typed as if it computed
 
     limits = op.Constant(value_ints=[most]), op.Constant(value_floats=[iou_threshold]), op.Constant(value_floats=[0.0])
     chosen = op.NonMaxSuppression(boxes, scores, *limits)  # (boxes kept, 3): picture, class, candidate
@@ -75,13 +77,16 @@ class AnchorDetector(nn.Module):
         ValueError: A head, coder or suppression of another kind.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    means: torch.Tensor
+    stds: torch.Tensor
+
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        head: Any = model.bbox_head
+        head = model.bbox_head
         _check(head)
         self.backbone = model.backbone
         self.neck = getattr(model, 'neck', None) or nn.Identity()
-        self.head = head
+        self.head: nn.Module = head
         self.eval()
         config, coder, priors = head.test_cfg, head.bbox_coder, head.prior_generator
         self.classes: int = head.cls_out_channels if head.use_sigmoid_cls else head.cls_out_channels - 1

@@ -168,15 +168,14 @@ def _check_arguments(
 def _input_size(model: nn.Module, given: Sequence[int] | None, dynamic: Dynamic) -> tuple[int, int, int]:
     """(channels, height, width) as given, else as the model says."""
     cfg = pretrained_cfg(model)
-    own = None if is_detector(model) else cfg.get('input_size')
-    size = tuple(int(side) for side in (given or own or ()))
+    own = () if is_detector(model) else tuple(cfg.get('input_size') or ())
+    size = tuple(int(side) for side in given or own)
     if len(size) != 3 or min(size) < 1:
         raise ValueError(
             f'input_size must be (channels, height, width), but got {given}'
             + ('.' if given else ' and the model does not know its own: give input_size=(3, height, width).')
         )
-    fixed = cfg.get('fixed_input_size') and own
-    if fixed and (dynamic is True or size[1:] != tuple(own[1:])):
+    if own and cfg.get('fixed_input_size') and (dynamic is True or size[1:] != own[1:]):
         raise ValueError(
             f'{cfg.get("architecture", "This model")} takes pictures of {own[1]} x {own[2]} pixels alone: '
             "give dynamic='batch' or dynamic=False, and no other input_size."
@@ -226,15 +225,15 @@ def _optimize(graph: ir.Model) -> None:
 
     The rules alone give the same graph, but spend five times as long on what the cheap passes remove.
     """
-    limits = {'input_size_limit': 2**22, 'output_size_limit': 2**20}  # elements; a table of attention biases is below
+    largest, result = 2**22, 2**20  # elements of what is folded; a table of attention biases is below
     optimizer.inline(graph)
-    optimizer.fold_constants(graph, onnx_shape_inference=False, **limits)
+    optimizer.fold_constants(graph, onnx_shape_inference=False, input_size_limit=largest, output_size_limit=result)
     optimizer.remove_unused_nodes(graph)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     common.DeduplicateInitializersPass()(graph)
     common.CommonSubexpressionEliminationPass()(graph)
     optimizer.remove_unused_nodes(graph)
-    optimizer.optimize(graph, **limits)
+    optimizer.optimize(graph, input_size_limit=largest, output_size_limit=result)
 
 
 def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.ModelProto:

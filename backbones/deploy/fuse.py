@@ -7,6 +7,7 @@ All arithmetic runs in float64 and is rounded once, to the type of the layer tha
 
 import copy
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,7 +74,7 @@ def fuse(model: nn.Module) -> nn.Module:
     return root['model']
 
 
-def fold_norm(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
+def fold_norm(layer: Any, norm: Any) -> nn.Module | None:
     """One layer that does what `layer` and then `norm`, a BatchNorm in eval mode, do; None where that is not certain.
 
     Layer may be a convolution, a transposed convolution or a linear layer. A subclass with a `forward` of its own
@@ -117,7 +118,7 @@ def _affine(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor] | None:
     return batch_norm_affine(norm)
 
 
-def _agree(layer: nn.Module, norm: nn.Module, folded: nn.Module) -> bool:
+def _agree(layer: Any, norm: Any, folded: nn.Module) -> bool:
     """Whether `folded` computes norm(layer(x)) for one random x."""
     reference = layer.weight
     if isinstance(layer, nn.Linear):
@@ -195,7 +196,8 @@ def _fold_pairs(root: nn.Module) -> None:
     """
     for parent in list(root.modules()):
         if getattr(parent, 'efficient_conv_bn_eval_forward', None) is not None:
-            parent.efficient_conv_bn_eval_forward = None  # OpenMMLab's folding on the fly, which ours replaces
+            # OpenMMLab's folding on the fly, which ours replaces
+            parent.efficient_conv_bn_eval_forward = None  # type: ignore[assignment]
         children = [child for child in parent._modules.values() if child is not None]
         if any(isinstance(child, _BatchNorm) for child in children) and any(map(_is_foldable, children)):
             for layer, norm in _pairs(parent):
@@ -242,7 +244,7 @@ def _fold_into(parent: nn.Module, layer: str, norm: str) -> None:
         parent._modules[layer], parent._modules[norm] = folded, rest
 
 
-def _activation(norm: nn.Module) -> nn.Module | None:
+def _activation(norm: Any) -> nn.Module | None:
     """What a BatchNorm does besides normalising, as a module; None for a class that is not known."""
     if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
         return nn.Identity()
@@ -268,7 +270,7 @@ def _replace_norms(module: nn.Module, done: dict[nn.Module, nn.Module]) -> None:
         module._modules[name] = done[child]
 
 
-def _scale_shift(norm: nn.Module) -> nn.Module:
+def _scale_shift(norm: Any) -> nn.Module:
     affine = _affine(norm)
     rest = None if affine is None or _is_watched(norm) else _activation(norm)
     if affine is None or rest is None:

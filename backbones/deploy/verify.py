@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def verify(
     for x in inputs:
         expected = {name: value.numpy() for name, value in reference(x).items() if name in names}
         try:
-            given = dict(zip(expected, run.run(list(expected), {'input': x.numpy()}), strict=True))
+            given: dict[str, Any] = dict(zip(expected, run.run(list(expected), {'input': x.numpy()}), strict=True))
         except Exception as error:
             raise Disagreement(
                 f'ONNX Runtime cannot run the exported model on shape {tuple(x.shape)}: {_first_line(error)}.'

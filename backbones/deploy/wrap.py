@@ -30,6 +30,12 @@ class Exportable(nn.Module):
         ValueError: The network gives something else.
     """
 
+    kind: Kind
+    names: tuple[str, ...]
+    network: Any
+    factor: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -38,8 +44,6 @@ class Exportable(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        self.kind: Kind
-        self.names: tuple[str, ...]
         self.extra: tuple[str, ...] = ()  # outputs that are compared and left out of the file
         self.strides: tuple[int, ...] = tuple(_info(network, 'reduction') or ())
         self._last: tuple[bool, ...] = ()  # which maps have their channels last
@@ -103,8 +107,8 @@ def _maps(given: Any) -> list[Any]:
 
 def _info(model: nn.Module, what: str) -> list[int] | None:
     """A field of timm's feature information of the levels a feature extractor gives."""
-    method = getattr(getattr(model, 'feature_info', None), what, None)
-    return [int(value) for value in method()] if callable(method) else None
+    method: Any = getattr(getattr(model, 'feature_info', None), what, None)
+    return None if method is None else [int(value) for value in method()]
 
 
 def pretrained_cfg(model: nn.Module) -> dict[str, Any]:
