@@ -110,7 +110,7 @@ def load_config(path: str, options: dict[str, Any]) -> Config:
         raise ValueError(f'there is no config file {path}')
     try:
         config = Config.fromfile(path)
-    except (SyntaxError, NameError, AttributeError, KeyError, TypeError) as error:
+    except (SyntaxError, NameError, AttributeError, KeyError, TypeError, OSError) as error:
         raise ValueError(f'{path} is not a config: {error}') from error
     if 'model' not in config:
         raise ValueError(f'{path} is not a config of a model: it sets no `model`')
