@@ -222,7 +222,7 @@ def test_what_agrees_at_one_size_only_is_found(tmp_path: Path) -> None:
             side = 128 if torch.compiler.is_exporting() else x.shape[2]
             return x.sum((2, 3)) / side
 
-    with pytest.raises(Disagreement):
+    with pytest.raises(Disagreement, match="If the model takes its size for a constant, dynamic='batch' helps"):
         export_onnx(Fixed().eval(), tmp_path / 'model.onnx', input_size=(3, 128, 160))
     assert not list(tmp_path.iterdir())
 
@@ -271,6 +271,7 @@ def test_wrong_models(tmp_path: Path) -> None:
             return {'answer': 42}
 
     refuse(Odd().eval(), 'must give one tensor, a list of maps')
+    refuse(nn.Bilinear(3, 3, 3).eval(), 'must run on a batch of pictures alone, but Bilinear fails')
 
     class Branching(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -130,7 +130,12 @@ def export_onnx(
     inputs = _inputs(module, (batch_size, *size), axes, check_sizes) if check else []
     if samples is not None and check:
         inputs += list(samples.float().split(1 if axes else samples.shape[0]))
-    checks = _write(proto, path, module, inputs, tolerance)
+    try:
+        checks = _write(proto, path, module, inputs, tolerance)
+    except Disagreement as error:
+        if dynamic is not True:
+            raise
+        raise Disagreement(f"{error} If the model takes its size for a constant, dynamic='batch' helps.") from error
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     return ExportReport(
         path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values()), checks

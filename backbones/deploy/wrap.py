@@ -54,8 +54,7 @@ class Exportable(nn.Module):
             self.extra = tuple(f'{what}_s{stride}' for what in ('score', 'delta') for stride in self.strides)
         else:
             self.network = network
-            with torch.no_grad():
-                self._look(network(example), example)
+            self._look(_try(network, example), example)
         self.normalize = mean is not None
         if mean is not None and std is not None:
             self.register_buffer('factor', 1 / torch.tensor(std)[:, None, None], persistent=False)
@@ -97,6 +96,24 @@ class Exportable(nn.Module):
     def reference(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every output by its name."""
         return dict(zip(self.names + self.extra, self(image), strict=True))
+
+
+def _try(network: nn.Module, example: torch.Tensor) -> Any:
+    """What the network gives for one picture.
+
+    Raises:
+        ValueError: It gives nothing but an error.
+    """
+    try:
+        with torch.no_grad():
+            return network(example)
+    except Exception as error:  # a foreign forward: two-stage detectors, for example, want more than pictures
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
+        raise ValueError(
+            f'A model that is exported must run on a batch of pictures alone, but {type(network).__name__} fails on '
+            f'shape {tuple(example.shape)}: {reason}. Give another input_size, or export its backbone as a feature '
+            'pyramid instead.'
+        ) from error
 
 
 def _maps(given: Any) -> list[Any]:
