@@ -20,7 +20,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ if __package__:
 else:  # run as a script: this folder is on the path
     import benchmark_report as report
 
-Row = report.Row
 TASKS = ('forward', 'training', 'operator')
 OPERATOR = (64, 8, 3, 56)  # channels, groups, kernel, side of the map
 TOLERANCE = 1e-3  # largest difference of two candidates' outputs, relative to the largest output
@@ -263,7 +261,7 @@ def _compare(calls: dict[str, Callable[[], object]], what: str) -> None:
 
 def _rows(
     cases: list[Case], calls: dict[str, Callable[[], object]], options: argparse.Namespace, bar: Any
-) -> list[Row]:
+) -> list[report.Row]:
     """Time the cases against each other, then measure the memory of each."""
     from backbones.measure import in_fresh_process, interleave, ratio
 
@@ -277,7 +275,7 @@ def _rows(
     for case in cases:
         timing, memory = timings[case.candidate], memories.get(case.candidate)
         allocated, resident = (memory.allocated, memory.resident) if memory else (None, None)
-        row = Row(
+        row = report.Row(
             task=case.task,
             model=case.model,
             candidate=case.candidate,
@@ -299,7 +297,7 @@ def _rows(
     return rows
 
 
-def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) -> list[Row]:
+def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) -> list[report.Row]:
     """All rows of one model."""
     size, threads = tuple(options.input_size), options.threads
     onnx = str(folder / f'{name}.onnx') if 'onnx' in options.candidates else None
@@ -323,7 +321,7 @@ def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) 
     return rows
 
 
-def _operator_rows(options: argparse.Namespace, bar: Any) -> list[Row]:
+def _operator_rows(options: argparse.Namespace, bar: Any) -> list[report.Row]:
     channels, groups, kernel, side = OPERATOR
     name = f'aggregation of {groups} groups, {kernel}x{kernel}'
     rows = []
@@ -350,7 +348,7 @@ class _Bar:
         self.advance = lambda: progress.advance(task)
 
 
-def _run(options: argparse.Namespace) -> list[Row]:
+def _run(options: argparse.Namespace) -> list[report.Row]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -370,19 +368,6 @@ def _run(options: argparse.Namespace) -> list[Row]:
             for name in options.models:
                 rows += _model_rows(name, options, Path(folder), bar)
     return rows
-
-
-def _facts(command: str, options: argparse.Namespace) -> dict[str, Any]:
-    from backbones.measure import machine, versions
-
-    return {
-        'date': date.today().isoformat(),
-        'machine': machine(),
-        'versions': versions(),
-        'threads': options.threads,
-        'rounds': options.rounds,
-        'command': command,
-    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -439,7 +424,7 @@ def main(args: list[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
         rows = _run(options)
         report.show(rows)
-        facts = _facts(command, options)
+        facts = report.facts(command, options.threads, options.rounds)
         if options.results_file:
             report.write_results(options.results_file, rows, facts)
         if options.markdown:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def tables(rows: list[Row]) -> dict[str, list[list[str]]]:
 
 
 def show(rows: list[Row]) -> None:
+    """Print the tables."""
     from rich.console import Console
     from rich.table import Table
 
@@ -91,7 +93,16 @@ def show(rows: list[Row]) -> None:
     console.print(HOW, style='dim', highlight=False)
 
 
+def facts(command: str, threads: int, rounds: int) -> dict[str, Any]:
+    """When, where and how."""
+    from backbones.measure import machine, versions
+
+    found = {'date': date.today().isoformat(), 'machine': machine(), 'versions': versions()}
+    return {**found, 'threads': threads, 'rounds': rounds, 'command': command}
+
+
 def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
+    """JSON with everything, or CSV with one line for each row."""
     if path.suffix == '.json':
         text = json.dumps({**facts, 'rows': [asdict(row) for row in rows]}, indent=1) + '\n'
     else:
