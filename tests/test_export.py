@@ -104,10 +104,19 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
     assert {check.shape[0] for check in report.checks} == {1, 3}
 
 
-@pytest.mark.parametrize('name', smallest())
-def test_pyramid_of_any_size(name: str, tmp_path: Path) -> None:
-    model = shortened(timm.create_model(name, features_only=True))
-    report = export_onnx(model, tmp_path / 'model.onnx', input_size=SIZE)
+@pytest.fixture(scope='module', params=smallest())
+def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A feature extractor and the report of its export."""
+    model = shortened(timm.create_model(request.param, features_only=True))
+    return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=SIZE)
+
+
+# the last one is the smallest picture there is: its deepest map is a single position
+FREE_SHAPES = [(1, 3, 70, 97), (2, 3, 32, 40)]
+
+
+def test_pyramid_of_any_size(pyramid) -> None:
+    model, report = pyramid
     check_plain(report.path)
     strides = model.feature_info.reduction()
     assert report.outputs == tuple(f'feat_s{stride}' for stride in strides)
@@ -118,10 +127,22 @@ def test_pyramid_of_any_size(name: str, tmp_path: Path) -> None:
     proto = onnx.load(report.path)
     axes = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ['batch', 3, 'height', 'width']
-    # the smallest picture, whose last map is a single position
-    x = torch.randn(2, 3, 32, 40)
-    for expected, given in zip(model(x), run(report.path, x), strict=True):
-        assert compare_tensors(expected.detach().numpy(), given) <= 1e-4
+    for shape in FREE_SHAPES:
+        x = torch.randn(shape)
+        for expected, given in zip(model(x), run(report.path, x), strict=True):
+            assert compare_tensors(expected.detach().numpy(), given) <= 1e-4
+
+
+def test_pyramid_in_openvino(pyramid) -> None:
+    openvino = pytest.importorskip('openvino')
+    model, report = pyramid
+    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
+    compiled = openvino.Core().compile_model(report.path, 'CPU', settings)
+    for shape in FREE_SHAPES:
+        x = torch.randn(shape)
+        given = compiled(x.numpy())
+        for expected, name in zip(model(x), report.outputs, strict=True):
+            assert compare_tensors(expected.detach().numpy(), given[name]) <= 1e-4
 
 
 # Options
