@@ -23,12 +23,12 @@ from typing import Any, Literal
 import torch
 from timm.layers import SelectAdaptivePool2d, get_device_dtype
 from timm.models import build_model_with_cfg, checkpoint, checkpoint_seq
-from timm.models._features import feature_take_indices
+from timm.models._features import FeatureGetterNet, feature_take_indices
 from timm.models._input import update_model_input_size
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ['MIN_SIZE', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
+__all__ = ['MIN_SIZE', 'FeatureGetterNet', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
 
 MIN_SIZE = 32  # pixels: the least side that every backbone takes
 

@@ -28,13 +28,13 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from mmengine.utils import is_installed
-from timm.models._features import FeatureGetterNet
-from timm.models._manipulate import group_parameters
+from timm.models import group_parameters
 from timm.utils import adaptive_clip_grad
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import backbones
+from backbones.base import FeatureGetterNet  # timm keeps it in a private module
 
 try:
     from mmdet.models.necks import FPN
