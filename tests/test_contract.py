@@ -254,6 +254,27 @@ def test_contract_autocast(name, images):
     assert (half - full).abs().mean() <= 0.05 * full.abs().mean()
 
 
+@pytest.mark.parametrize('every', backbones.list_models())
+def test_contract_of_every_backbone(every):
+    """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""
+    with torch.device('meta'):
+        model = timm.create_model(every).eval()
+        images = torch.empty(2, 3, 71, 100)
+        maps = model.forward_intermediates(images, intermediates_only=True)
+        assert model(images).shape == (2, 1000)
+        for level, info in zip(maps, model.feature_info, strict=True):
+            assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in (71, 100)))
+        features = timm.create_model(every, features_only=True, out_indices=(1, -1)).eval()
+        assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
+        model.reset_classifier(5)
+        assert model(images).shape == (2, 5)
+    names = [n for n, _ in model.named_parameters()]
+    assert sorted(n for g in group_parameters(model, model.group_matcher()).values() for n in g) == sorted(names)
+    cfg = model.pretrained_cfg
+    assert cfg['architecture'] == every and cfg['license'] and cfg['origin_url'] and cfg['paper_ids']
+    assert model.get_submodule(cfg['first_conv']).weight.shape[1] == cfg['input_size'][0]
+
+
 def test_contract_names():
     names = backbones.list_models()
     assert names and set(names) <= set(timm.list_models())

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.deploy import fuse
-from backbones.deploy.fuse import ScaleShift
+from backbones.layers import Affine
 from registry import smallest, variants
 
 # timm's ways to hold a convolution and its norm: attributes, sequences, with activations inside, leaves of their own
@@ -187,7 +187,7 @@ def test_norms_that_cannot_be_folded_become_scale_and_shift(make) -> None:
     model = randomise(make())
     fused = fuse(model)
     assert not norms(fused)
-    assert any(isinstance(module, ScaleShift) for module in fused.modules())
+    assert any(isinstance(module, Affine) for module in fused.modules())
     assert error(model, fused, torch.randn(2, 4, 8, 9, dtype=torch.float64)) <= 1e-14
 
 

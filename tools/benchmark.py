@@ -119,14 +119,19 @@ def _create(name: str) -> nn.Module:
 
 
 def _liven(model: nn.Module) -> None:
-    """Give norms and constant parameters values, so that no branch is zero and equal outputs mean something."""
+    """Give norms and constant parameters values, so that no branch is zero and equal outputs mean something.
+
+    Branches that start at zero stay small, as trained ones are: else a deep model turns rounding into differences.
+    """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
             for name, value in itertools.chain(
                 module.named_parameters(recurse=False), module.named_buffers(recurse=False)
             ):
-                if name == 'running_var' or (name == 'weight' and value.ndim == 1):
+                if name == 'weight' and value.ndim == 1 and not value.any():
+                    value.uniform_(0.05, 0.15, generator=generator)
+                elif name == 'running_var' or (name == 'weight' and value.ndim == 1):
                     value.uniform_(0.5, 1.5, generator=generator)
                 elif value.is_floating_point() and value.numel() > 1 and not value.std() > 0:
                     value.normal_(0, 0.1, generator=generator)

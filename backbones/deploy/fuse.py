@@ -14,30 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..layers.conv_norm import batch_norm_affine
+from ..layers.conv_norm import Affine, batch_norm_affine
 
-__all__ = ['ScaleShift', 'fold_norm', 'fuse']
-
-
-class ScaleShift(nn.Module):
-    """Per-channel scale and shift: y = weight * x + bias. What a BatchNorm is in eval mode.
-
-    `layers.Affine2d` is the same for maps alone; a foreign BatchNorm may also stand behind a linear layer.
-
-    Shape: (B, C, ...) -> (B, C, ...).
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        return x * self.weight.view(shape) + self.bias.view(shape)
-
-    def extra_repr(self) -> str:
-        return f'{self.weight.numel()}'
+__all__ = ['fold_norm', 'fuse']
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -276,5 +255,5 @@ def _scale_shift(norm: Any) -> nn.Module:
     if affine is None or rest is None:
         return norm
     dtype = norm.running_mean.dtype if norm.weight is None else norm.weight.dtype
-    scale_shift = ScaleShift(*(values.to(dtype) for values in affine))
+    scale_shift = Affine(*(values.to(dtype) for values in affine))
     return scale_shift if isinstance(rest, nn.Identity) else nn.Sequential(scale_shift, rest)

@@ -1,13 +1,13 @@
 """Shared operators and modules that families are built of."""
 
-from .conv_norm import Affine2d, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .head import DistilledHead, NormLinear
 from .reparam import RepDepthwise
 from .resample import cubic_matrix, linear_matrix
 from .ska import small_kernel_aggregation
 
 __all__ = [
-    'Affine2d',
+    'Affine',
     'BatchNorm2d',
     'ConvNorm',
     'DistilledHead',

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ['Affine2d', 'BatchNorm2d', 'ConvNorm', 'batch_norm_affine', 'fuse_conv_norm', 'require_eval']
+__all__ = ['Affine', 'BatchNorm2d', 'ConvNorm', 'batch_norm_affine', 'fuse_conv_norm', 'require_eval']
 
 
 def require_eval(module: nn.Module) -> None:
@@ -109,32 +109,36 @@ class ConvNorm(nn.Sequential):
         return fuse_conv_norm(self.conv, self.norm)
 
 
-class Affine2d(nn.Module):
+class Affine(nn.Module):
     """Scale and shift of each channel: what a batch normalisation is in evaluation mode.
 
     y = weight * x + bias
 
     Shape:
-        (B, C, H, W) -> (B, C, H, W)
+        (B, C, ...) -> (B, C, ...)
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight[:, None, None].clone())
-        self.bias = nn.Parameter(bias[:, None, None].clone())
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(bias.clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight + self.bias
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+    def extra_repr(self) -> str:
+        return f'{self.weight.numel()}'
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that no convolution precedes; it becomes an `Affine2d` when fused."""
+    """Batch normalisation that no convolution precedes; it becomes an `Affine` when fused."""
 
     @torch.no_grad()
-    def fuse(self) -> Affine2d:
+    def fuse(self) -> Affine:
         """A scale and shift of each channel that computes the same."""
         require_eval(self)
         scale, shift = batch_norm_affine(self)
         assert self.running_mean is not None
         dtype = self.running_mean.dtype
-        return Affine2d(scale.to(dtype), shift.to(dtype)).eval()
+        return Affine(scale.to(dtype), shift.to(dtype)).eval()
