@@ -85,14 +85,16 @@ def _by_slices(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     height, width = x.shape[2:]
     dtype, accumulator = torch.promote_types(x.dtype, weight.dtype), _accumulator(x, weight)
     padded = F.pad(x.to(accumulator), (kernel // 2,) * 4)
-    # channels that share weights are repeated in the weights, so that every tensor keeps four dimensions
-    weight, repeats = weight.to(accumulator), x.shape[1] // groups
+    # (B, C/G, G, H * W) against (B, 1, G, H * W): weights are shared by broadcasting, four dimensions are enough
+    weights = weight.to(accumulator).flatten(3).split(1, dim=2)  # K*K times B G 1 H*W
     terms = (
         padded[:, :, k // kernel : k // kernel + height, k % kernel : k % kernel + width]
-        * weight[:, :, k].repeat(1, repeats, 1, 1)
+        .flatten(2)
+        .unflatten(1, (-1, groups))
+        * weights[k].flatten(1, 2).unflatten(1, (1, groups))
         for k in range(taps)
     )
-    return reduce(torch.add, terms).to(dtype)
+    return reduce(torch.add, terms).flatten(1, 2).unflatten(2, (height, width)).to(dtype)
 
 
 def _chunks(x: torch.Tensor) -> Iterator[slice]:
