@@ -17,7 +17,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ['Memory', 'Timing', 'in_fresh_process', 'interleave', 'machine', 'peak_memory', 'ratio', 'versions']
+__all__ = [
+    'Memory',
+    'Timing',
+    'in_fresh_process',
+    'interleave',
+    'machine',
+    'peak_memory',
+    'ratio',
+    'taken_by_others',
+    'versions',
+]
 
 Result = TypeVar('Result')
 
@@ -162,6 +172,25 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
                 os.environ[name] = value
 
 
+def taken_by_others() -> Callable[[], float | None]:
+    """Start watching the machine.
+
+    Returns:
+        Function that gives the share of the processors' time, since then, that other processes used; `None` where the
+        system does not tell (anything but Linux). Processes that this one starts count as others.
+    """
+    start, own, begin = _busy_seconds(), time.process_time(), time.perf_counter()
+
+    def share() -> float | None:
+        now = _busy_seconds()
+        if start is None or now is None:
+            return None
+        others = now - start - (time.process_time() - own)
+        return max(0.0, others) / ((time.perf_counter() - begin) * (os.cpu_count() or 1))
+
+    return share
+
+
 def machine() -> str:
     """Processor, number of cores and system, in one line."""
     model = ''
@@ -181,6 +210,15 @@ def versions(packages: Sequence[str] = ('torch', 'timm', 'onnxruntime')) -> dict
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that all processors together have worked since the machine started."""
+    stat = Path('/proc/stat')
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text(encoding='ascii').split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf('SC_CLK_TCK')
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,3 +97,13 @@ def test_says_where_it_ran() -> None:
     found = measure.versions(('torch', 'no-such-package'))
     assert found['torch'] == torch.__version__.split('+')[0]
     assert 'no-such-package' not in found
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells')
+def test_sees_what_others_take() -> None:
+    share = measure.taken_by_others()
+    code = 'import time; end = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass'
+    subprocess.run([sys.executable, '-c', code], check=True)
+    taken = share()
+    assert taken is not None
+    assert taken > 0.3 / (os.cpu_count() or 1) / 2  # it worked for most of the time on one processor

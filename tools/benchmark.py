@@ -268,9 +268,11 @@ def _rows(
     cases: list[Case], calls: dict[str, Callable[[], object]], options: argparse.Namespace, bar: Any
 ) -> list[report.Row]:
     """Time the cases against each other, then measure the memory of each."""
-    from backbones.measure import in_fresh_process, interleave, ratio
+    from backbones.measure import in_fresh_process, interleave, ratio, taken_by_others
 
+    share = taken_by_others()
     timings = interleave(calls, rounds=options.rounds, progress=bar.advance)
+    bar.shares.append(share())
     memories = {}
     for case in cases:
         if not options.no_memory and case.candidate != 'compiled':
@@ -351,9 +353,11 @@ class _Bar:
         task = progress.add_task('', total=total)
         self.say = lambda what: progress.update(task, description=what)
         self.advance = lambda: progress.advance(task)
+        self.shares: list[float | None] = []  # of the processors, taken by others during each group of timings
 
 
-def _run(options: argparse.Namespace) -> list[report.Row]:
+def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
+    """All rows, and the largest share of the processors that other processes took while candidates were timed."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -372,7 +376,7 @@ def _run(options: argparse.Namespace) -> list[report.Row]:
         if {'forward', 'training'} & set(options.tasks):
             for name in options.models:
                 rows += _model_rows(name, options, Path(folder), bar)
-    return rows
+    return rows, max((share for share in bar.shares if share is not None), default=None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -427,9 +431,10 @@ def main(args: list[str] | None = None) -> int:
     try:
         _check(options)
         torch.set_num_threads(options.threads)
-        rows = _run(options)
+        rows, taken = _run(options)
         report.show(rows)
-        facts = report.facts(command, options.threads, options.rounds)
+        facts = {**report.facts(command, options.threads, options.rounds), 'taken_by_others': taken}
+        report.warn(facts)
         if options.results_file:
             report.write_results(options.results_file, rows, facts)
         if options.markdown:

@@ -101,6 +101,16 @@ def facts(command: str, threads: int, rounds: int) -> dict[str, Any]:
     return {**found, 'threads': threads, 'rounds': rounds, 'command': command}
 
 
+def warn(facts: dict[str, Any]) -> None:
+    """Say so when the machine was not ours alone."""
+    taken = facts['taken_by_others']
+    if taken is not None and taken > 0.1:
+        print(
+            f'benchmark.py: other processes took up to {taken:.0%} of the processors: trust the memory, not the times.',
+            file=sys.stderr,
+        )
+
+
 def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
     """JSON with everything, or CSV with one line for each row."""
     if path.suffix == '.json':
@@ -122,9 +132,12 @@ def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
 def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
     """Replace what lies between our marks, or add it at the end; everything else in the file stays."""
     found = ', '.join(f'{name} {version}' for name, version in facts['versions'].items())
+    taken = facts.get('taken_by_others')
+    shared = '' if taken is None else f' Others took at most {taken:.0%} of the processors.'
     parts = [
         BEGIN,
-        f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; {found}.',
+        f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; {found}.'
+        + shared,
         f'```\n{facts["command"]}\n```',
         HOW,
     ]
