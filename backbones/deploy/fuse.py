@@ -7,6 +7,7 @@ All arithmetic runs in float64 and is rounded once, to the type of the layer tha
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,9 +46,9 @@ def fuse(model: nn.Module) -> nn.Module:
         )
     root = nn.ModuleDict({'model': copy.deepcopy(model)})
     with torch.no_grad():
-        _replace_leaves(root, {})
+        _replace(root, _fused_leaf, {})
         _fold_pairs(root)
-        _replace_norms(root, {})
+        _replace(root, _scale_shift, {})
     for module in root.modules():  # new modules start in training mode; .eval() could be somebody's own method
         module.training = False
     return root['model']
@@ -129,15 +130,15 @@ def _method(module: nn.Module, name: str):
     return None if required else method
 
 
-def _replace_leaves(module: nn.Module, done: dict[nn.Module, nn.Module]) -> None:
-    """Put what `fuse()` returns in the place of every module below `module` that has it, shared modules once."""
+def _replace(module: nn.Module, swap: Callable[[nn.Module], nn.Module], done: dict[nn.Module, nn.Module]) -> None:
+    """Put `swap(child)` in the place of every module below `module`, shared modules once; go into those that stay."""
     for name, child in module._modules.items():
         if child is None:
             continue
         if child not in done:
-            done[child] = _fused_leaf(child)
+            done[child] = swap(child)
             if done[child] is child:
-                _replace_leaves(child, done)
+                _replace(child, swap, done)
         module._modules[name] = done[child]
 
 
@@ -235,18 +236,6 @@ def _activation(norm: Any) -> nn.Module | None:
     if not children and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
         return nn.Identity()
     return None
-
-
-def _replace_norms(module: nn.Module, done: dict[nn.Module, nn.Module]) -> None:
-    """Every BatchNorm that is left becomes a scale and a shift (and its activation)."""
-    for name, child in module._modules.items():
-        if child is None:
-            continue
-        if child not in done:
-            done[child] = _scale_shift(child)
-            if done[child] is child:
-                _replace_norms(child, done)
-        module._modules[name] = done[child]
 
 
 def _scale_shift(norm: Any) -> nn.Module:
