@@ -4,12 +4,13 @@ A family builds its parts and declares them; what timm and the frameworks on top
 
 - `stem`: image to the first map; an `nn.Sequential` where a level is tapped inside it.
 - `stages`: modules that each take and give one map. Staged families use `Stage`; isotropic ones list their blocks.
+  Where later stages join what earlier ones leave, a tuple passes between them: the map, then the rest.
 - `norm`: what follows the last stage. `head`: classifier, made by `make_head`.
 - `feature_info`: one entry per level, the taps of the stem first, then the stages.
 
 Between stages a map may be (B, C, H, W), (B, H, W, C) or tokens (B, N, C): `layout` says which. A network with T time
 steps folds them into the batch, T major, and declares `time_steps`. Whatever leaves the model is NCHW and averaged over
-time.
+time. A network without positions has the layout (B, C): its features leave as (B, C, 1, 1), and it has no levels.
 """
 
 import difflib
@@ -63,8 +64,14 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.blocks = nn.Sequential(*blocks)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blocks(self.downsample(x))
+    def forward(self, x: Any) -> Any:
+        return self.finish(self.downsample(x))
+
+    def finish(self, x: Any, recompute: bool = False) -> Any:
+        """The blocks on what `downsample` gave, a map or a tuple that starts with it."""
+        x, rest = (x[0], x[1:]) if isinstance(x, tuple) else (x, ())
+        x = checkpoint_seq(self.blocks, x) if recompute and len(self.blocks) else self.blocks(x)
+        return (x, *rest) if rest else x
 
 
 class StagedBackbone(nn.Module):
@@ -79,6 +86,8 @@ class StagedBackbone(nn.Module):
         layout: Order of the axes of the maps between stages.
         time_steps: T; maps between stages are (T * B, ...).
         stem_taps: Indices into `stem`; the maps behind them are feature levels before the stages.
+        early_taps: Indices of stages whose feature level is the map between `downsample` and the blocks.
+        any_size: Whether images of any size are taken; else those of `img_size` alone.
 
     Raises:
         ValueError: A channel count, class count, rate, pooling or size that cannot be.
@@ -98,9 +107,11 @@ class StagedBackbone(nn.Module):
         global_pool: str = 'avg',
         drop_rate: float = 0.0,
         img_size: int | Sequence[int] = 224,
-        layout: Layout = 'NCHW',
+        layout: Layout | Literal['NC'] = 'NCHW',
         time_steps: int = 1,
         stem_taps: Sequence[int] = (),
+        early_taps: Sequence[int] = (),
+        any_size: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(in_chans, int) or in_chans < 1:
@@ -115,7 +126,8 @@ class StagedBackbone(nn.Module):
         self.img_size = pair(img_size)
         self.layout = layout
         self.time_steps = time_steps
-        self.stem_taps = tuple(stem_taps)
+        self.stem_taps, self.early_taps = tuple(stem_taps), tuple(early_taps)
+        self.any_size = any_size
         self.grad_checkpointing = False
         self.pruned: tuple[str, ...] = ()  # prefixes of weights that pruning took away
         self.norm = nn.Identity()
@@ -148,6 +160,13 @@ class StagedBackbone(nn.Module):
                 f'An input must be a batch of images (B, {self.in_chans}, H, W) with H and W of at least {MIN_SIZE} '
                 f'pixels, but got shape {tuple(x.shape)}. in_chans={self.in_chans} was given when the model was made.'
             )
+        if not self.any_size and tuple(x.shape[2:]) != self.img_size:
+            height, width = self.img_size
+            raise ValueError(
+                f'{type(self).__name__} takes images of {height} x {width} pixels alone, the size its first layer is '
+                f'made for, but got {x.shape[2]} x {x.shape[3]}: resize the images to it, or call '
+                f'set_input_size(({x.shape[2]}, {x.shape[3]})) once, which resamples that layer.'
+            )
 
     def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         """Run up to level `last`: the map behind it as the network has it, and the levels of `keep` likewise."""
@@ -166,24 +185,28 @@ class StagedBackbone(nn.Module):
         for index, stage in enumerate(self.stages):
             if taps + index > last:
                 break
-            x = self._run(stage, x)
+            early = index in self.early_taps
+            x = stage.downsample(x) if early else self._run(stage, x)
             if taps + index in keep:
-                kept[taps + index] = x
-        return x, kept
+                kept[taps + index] = _map(x)
+            if early:
+                x = stage.finish(x, self.grad_checkpointing)
+        return _map(x), kept
 
-    def _run(self, stage: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, stage: nn.Module, x: Any) -> Any:
         if not self.grad_checkpointing:
             return stage(x)
         if isinstance(stage, Stage):
-            x = stage.downsample(x)
-            return _recomputed(checkpoint_seq, stage.blocks, x) if len(stage.blocks) else x
-        return _recomputed(checkpoint, stage, x)
+            return stage.finish(stage.downsample(x), recompute=True)
+        return checkpoint(stage, x)
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
         if self.time_steps > 1:
             x = x.unflatten(0, (self.time_steps, -1)).mean(0)
-        if self.layout == 'NLC':
+        if self.layout == 'NC':
+            x = x[:, :, None, None]
+        elif self.layout == 'NLC':
             reduction = self.feature_info[level]['reduction']
             height = -(-image.shape[-2] // reduction)
             x = x.transpose(1, 2).unflatten(2, (height, -1))  # B N C -> B C H W
@@ -249,6 +272,11 @@ class StagedBackbone(nn.Module):
         return self._out(self.norm(y) if last == end else y, last, x), maps
 
     def _take(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
+        if self.layout == 'NC':
+            raise ValueError(
+                f'{type(self).__name__} has no feature maps, since its first layer mixes all pixels into one vector: '
+                'use it for classification, without features_only and forward_intermediates, or take another family.'
+            )
         try:
             return feature_take_indices(len(self.feature_info), indices if indices is None else _as_indices(indices))
         except AssertionError as error:
@@ -273,6 +301,8 @@ class StagedBackbone(nn.Module):
                 self.stem = self.stem[: self.stem_taps[deepest] + 1]
                 self.stem_taps = self.stem_taps[: deepest + 1]
             self.feature_info = self.feature_info[: deepest + 1]
+            if deepest - len(self.stem_taps) in self.early_taps:
+                self.stages[-1].blocks = nn.Sequential()
             self.num_features = self.feature_info[-1]['num_chs']
         if cut or prune_norm:
             self.norm = nn.Identity()
@@ -359,9 +389,9 @@ class StagedBackbone(nn.Module):
         update_model_input_size(self, self.img_size)
 
 
-def _recomputed(run: Callable[..., Any], module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """`module(x)` by one of timm's checkpoint functions."""
-    return run(module, x)
+def _map(x: Any) -> torch.Tensor:
+    """The map in what passes between stages."""
+    return x[0] if isinstance(x, tuple) else x
 
 
 def _as_indices(indices: int | Sequence[int]) -> int | list[int]:

@@ -2,6 +2,7 @@
 
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .head import DistilledHead, NormLinear
+from .mlp import NormMlp, fold_affine
 from .reparam import RepDepthwise
 from .resample import cubic_matrix, linear_matrix
 from .ska import small_kernel_aggregation
@@ -12,8 +13,10 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'NormLinear',
+    'NormMlp',
     'RepDepthwise',
     'cubic_matrix',
+    'fold_affine',
     'fuse_conv_norm',
     'linear_matrix',
     'require_eval',
