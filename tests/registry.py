@@ -5,6 +5,7 @@ each family, `make test-full` takes them all.
 """
 
 import functools
+from dataclasses import dataclass
 
 import pytest
 import timm
@@ -14,34 +15,54 @@ from timm.models import model_entrypoint
 import backbones
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a test has to know of a variant before it builds it."""
+
+    parameters: int
+    maps: bool  # whether it has feature maps
+    any_size: bool  # whether it takes images of any size
+    img_size: tuple[int, int]
+
+
+@functools.cache
+def facts(name: str) -> Facts:
+    """Built on the meta device, which allocates nothing."""
+    with torch.device('meta'):
+        model = timm.create_model(name)
+    return Facts(sum(p.numel() for p in model.parameters()), model.layout != 'NC', model.any_size, model.img_size)
+
+
 @functools.cache
 def families() -> dict[str, tuple[str, ...]]:
     """Family (the name of its module file) -> names of its variants, fewest parameters first."""
     found: dict[str, list[str]] = {}
     for name in backbones.list_models():
         found.setdefault(model_entrypoint(name).__module__.rpartition('.')[2], []).append(name)
-    return {family: tuple(sorted(names, key=_size)) for family, names in sorted(found.items())}
+    return {
+        family: tuple(sorted(names, key=lambda name: (facts(name).parameters, name)))
+        for family, names in sorted(found.items())
+    }
 
 
-def variants() -> list:
-    """Every registered name as a `pytest.param`: the smallest of a family as it is, the others marked `full`."""
+def variants(maps: bool = False) -> list:
+    """Every registered name as a `pytest.param`: the smallest of a family as it is, the others marked `full`.
+
+    With `maps`, those alone that have feature maps.
+    """
     return [
         pytest.param(name, marks=[pytest.mark.full] if rank else [])
         for names in families().values()
         for rank, name in enumerate(names)
+        if facts(name).maps or not maps
     ]
 
 
-def smallest() -> list[str]:
-    """The name with the fewest parameters of each family."""
-    return [names[0] for names in families().values()]
+def smallest(maps: bool = False) -> list[str]:
+    """The name with the fewest parameters of each family; with `maps`, of those families that have feature maps."""
+    return [names[0] for names in families().values() if facts(names[0]).maps or not maps]
 
 
-def _size(name: str) -> tuple[int, str]:
-    """Sort key: number of parameters, then the name. Builds on the meta device, which allocates nothing."""
-    try:
-        with torch.device('meta'):
-            model = timm.create_model(name)
-    except (NotImplementedError, RuntimeError):  # a constructor that computes with values, which meta tensors lack
-        model = timm.create_model(name)
-    return sum(p.numel() for p in model.parameters()), name
+def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
+    """The wanted (height, width) in pixels, or the only one that the variant takes."""
+    return wanted if facts(name).any_size else facts(name).img_size

@@ -9,7 +9,7 @@ from timm.models import group_parameters
 from torch import nn
 
 import backbones
-from registry import variants
+from registry import facts, size, variants
 
 SIZE = (64, 96)  # height and width in pixels
 
@@ -26,8 +26,8 @@ def model(name) -> nn.Module:
 
 
 @pytest.fixture(scope='module')
-def images() -> torch.Tensor:
-    return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+def images(name) -> torch.Tensor:
+    return torch.randn(2, 3, *size(name, SIZE), generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
@@ -43,19 +43,38 @@ def test_contract_forward(model, images):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('size', [(32, 32), (45, 75), (33, 128)], ids=str)
-def test_contract_any_size(model, size):
-    maps = model.forward_intermediates(torch.randn(1, 3, *size), intermediates_only=True)
+@pytest.mark.parametrize('sides', [(32, 32), (45, 75), (33, 128)], ids=str)
+def test_contract_any_size(model, sides):
+    image = torch.randn(1, 3, *sides)
+    if not model.any_size:
+        with pytest.raises(ValueError, match=rf'{model.img_size[0]} x {model.img_size[1]} pixels alone'):
+            model(image)
+        return
+    maps = model.forward_intermediates(image, intermediates_only=True)
     for level, info in zip(maps, model.feature_info, strict=True):
-        assert level.shape == (1, info['num_chs'], *(-(-side // info['reduction']) for side in size))
+        assert level.shape == (1, info['num_chs'], *(-(-side // info['reduction']) for side in sides))
         assert level.isfinite().all()
 
 
+def test_contract_without_maps(name, model, images):
+    if facts(name).maps:
+        assert len(model.feature_info) >= 2
+        return
+    for call in (
+        lambda: model.forward_intermediates(images),
+        lambda: timm.create_model(name, features_only=True),
+    ):
+        with pytest.raises(ValueError, match='has no feature maps'):
+            call()
+
+
 @torch.no_grad()
-def test_contract_intermediates(model, images):
+def test_contract_intermediates(name, model, images):
+    if not facts(name).maps:
+        pytest.skip('no maps')
     count = len(model.feature_info)
     last, maps = model.forward_intermediates(images)
-    assert len(maps) == count >= 3
+    assert len(maps) == count
     assert torch.equal(last, model.forward_features(images))
     some = model.forward_intermediates(images, indices=[0, -1], intermediates_only=True)
     assert torch.equal(some[0], maps[0]) and torch.equal(some[1], maps[-1])
@@ -75,8 +94,10 @@ def test_contract_intermediates(model, images):
 
 @torch.no_grad()
 def test_contract_features_only(name, model, images):
+    if not facts(name).maps:
+        pytest.skip('no maps')
     maps = model.forward_intermediates(images, intermediates_only=True)
-    for indices in [None, (0,), (1, 2), (-1,)]:
+    for indices in [None, (0,), (len(maps) - 2, len(maps) - 1), (-1,)]:
         kwargs = {} if indices is None else {'out_indices': indices}
         features = timm.create_model(name, features_only=True, **kwargs).eval()
         state = model.state_dict()
@@ -153,9 +174,10 @@ def test_contract_groups(model):
 @torch.no_grad()
 def test_contract_in_chans(name):
     model = timm.create_model(name, num_classes=7, in_chans=5).eval()
-    assert model(torch.randn(1, 5, *SIZE)).shape == (1, 7)
+    sides = size(name, SIZE)
+    assert model(torch.randn(1, 5, *sides)).shape == (1, 7)
     with pytest.raises(ValueError, match=r'\(B, 5, H, W\)'):
-        model(torch.randn(1, 3, *SIZE))
+        model(torch.randn(1, 3, *sides))
     with pytest.raises(ValueError, match='in_chans'):
         timm.create_model(name, in_chans=0)
 
@@ -193,7 +215,11 @@ def test_contract_set_input_size(name, images):
     assert torch.equal(same(images), model(images))
     model.set_input_size((160, 96))
     assert model(torch.randn(1, 3, 160, 96)).isfinite().all()
-    assert model(images).shape == (2, 7)
+    if model.any_size:
+        assert model(images).shape == (2, 7)
+    else:
+        with pytest.raises(ValueError, match='160 x 96 pixels alone'):
+            model(images)
     made = timm.create_model(name, num_classes=7, img_size=(160, 96))
     assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match='at least 32'):
@@ -214,13 +240,16 @@ def test_contract_eval_keeps_nothing(name, images):
 
 @torch.no_grad()
 def test_contract_export(model):
-    """One exported program serves any batch, height and width past the last stride."""
+    """One exported program serves any batch, and any height and width past the last stride where these are free."""
     least = model.feature_info[-1]['reduction'] + 1
-    batch, *sides = (torch.export.Dim(n, min=m) for n, m in (('batch', 1), ('height', least), ('width', least)))
-    shapes = {0: batch, 2: sides[0], 3: sides[1]}
-    program = torch.export.export(model, (torch.randn(2, 3, 2 * least, 3 * least),), dynamic_shapes=(shapes,))
-    for shape in ((1, 3, least + 4, 2 * least), (3, 3, 3 * least, least)):
-        x = torch.randn(shape)
+    names = {0: ('batch', 1), **({2: ('height', least), 3: ('width', least)} if model.any_size else {})}
+    shapes = {axis: torch.export.Dim(name, min=low) for axis, (name, low) in names.items()}
+    traced, *others = [(2 * least, 3 * least), (least + 4, 2 * least), (3 * least, least)]
+    if not model.any_size:
+        traced, *others = [model.img_size] * 3
+    program = torch.export.export(model, (torch.randn(2, 3, *traced),), dynamic_shapes=(shapes,))
+    for batch, sides in zip((1, 3), others, strict=True):
+        x = torch.randn(batch, 3, *sides)
         assert torch.allclose(program.module()(x), model(x), atol=1e-4, rtol=1e-4)
 
 
@@ -259,13 +288,14 @@ def test_contract_of_every_backbone(every):
     """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""
     with torch.device('meta'):
         model = timm.create_model(every).eval()
-        images = torch.empty(2, 3, 71, 100)
-        maps = model.forward_intermediates(images, intermediates_only=True)
+        images = torch.empty(2, 3, *size(every, (71, 100)))
         assert model(images).shape == (2, 1000)
-        for level, info in zip(maps, model.feature_info, strict=True):
-            assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in (71, 100)))
-        features = timm.create_model(every, features_only=True, out_indices=(1, -1)).eval()
-        assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
+        if facts(every).maps:
+            maps = model.forward_intermediates(images, intermediates_only=True)
+            for level, info in zip(maps, model.feature_info, strict=True):
+                assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in (71, 100)))
+            features = timm.create_model(every, features_only=True, out_indices=(0, -1)).eval()
+            assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
         model.reset_classifier(5)
         assert model(images).shape == (2, 5)
     names = [n for n, _ in model.named_parameters()]

@@ -13,9 +13,14 @@ from torch import nn
 
 import backbones
 from backbones.keys import _compile, rename, unwrap
-from registry import smallest
+from registry import facts, smallest
 
 RECORDS = Path(__file__).parent / 'records'
+
+
+def classes(name: str) -> int:
+    """Classes of the published state dict."""
+    return parity.load(RECORDS / f'{name}.json.gz')['classes']
 
 
 def official(name: str, derived: bool = False) -> dict[str, torch.Tensor]:
@@ -77,7 +82,7 @@ def test_every_row_of_a_table_is_used():
 
 @pytest.mark.parametrize('container', ['plain', 'derived', 'model', 'state_dict', 'ema', 'module'])
 def test_convert_takes_every_container(name, state, container):
-    model = timm.create_model(name)
+    model = timm.create_model(name, num_classes=classes(name))
     wrapped = {
         'plain': state,
         'derived': official(name, derived=True),
@@ -88,14 +93,16 @@ def test_convert_takes_every_container(name, state, container):
     }[container]
     converted = backbones.convert(model, wrapped)
     model.load_state_dict(converted, strict=True)
-    reference = backbones.convert(timm.create_model(name), state)
+    reference = backbones.convert(model, state)
     assert all(torch.equal(v, reference[k]) for k, v in converted.items() if not k.endswith('num_batches_tracked'))
     again = backbones.convert(model, converted)
     assert all(torch.equal(v, converted[k]) for k, v in again.items())
 
 
-def test_convert_for_a_feature_extractor(name, state):
-    whole = timm.create_model(name).eval()
+@pytest.mark.parametrize('name', smallest(maps=True))
+def test_convert_for_a_feature_extractor(name):
+    state = official(name)
+    whole = timm.create_model(name, num_classes=classes(name)).eval()
     whole.load_state_dict(backbones.convert(whole, state))
     features = timm.create_model(name, features_only=True, out_indices=(0, 1)).eval()
     features.load_state_dict(backbones.convert(features, state), strict=True)
@@ -106,7 +113,7 @@ def test_convert_for_a_feature_extractor(name, state):
 
 
 def test_convert_lists_what_does_not_fit(name, state):
-    model = timm.create_model(name)
+    model = timm.create_model(name, num_classes=classes(name))
     key = next(iter(state))
     with pytest.raises(ValueError, match='1 keys missing'):
         backbones.convert(model, {k: v for k, v in state.items() if k != key})
@@ -127,15 +134,17 @@ def test_convert_lists_what_does_not_fit(name, state):
 )
 def test_create_model_takes_the_official_file(name, state, kwargs, tmp_path):
     """timm adapts the classifier and the first convolution; all else must be the official weights."""
+    if 'features_only' in kwargs and not facts(name).maps:
+        pytest.skip('no maps')
     path = tmp_path / 'official.pth'
     torch.save({'model': state, 'args': argparse.Namespace(lr=1)}, path)
-    overlay = {'file': str(path)}
+    overlay = {'file': str(path), 'num_classes': classes(name)}
     model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
     inner = getattr(model, 'model', model)
-    reference = backbones.convert(timm.create_model(name), state)
+    reference = backbones.convert(timm.create_model(name, num_classes=classes(name)), state)
     adapted = (inner.pretrained_cfg['first_conv'], *(() if kwargs.get('num_classes') is None else ('head',)))
     compared = [k for k in inner.state_dict() if not k.startswith(adapted) and not k.endswith('num_batches_tracked')]
-    assert len(compared) > 50
+    assert len(compared) > 20
     assert all(torch.equal(inner.state_dict()[k], reference[k]) for k in compared)
 
 

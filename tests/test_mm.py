@@ -38,7 +38,7 @@ def _agrees(model, maps, picture):
             assert side in (whole // stride, -(-whole // stride))
 
 
-@pytest.mark.parametrize('name', [*variants(), *FOREIGN])
+@pytest.mark.parametrize('name', [*variants(maps=True), *FOREIGN])
 def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     model = MODELS.build({'type': 'TimmFeatures', 'model_name': name})
     maps = model.eval()(picture)
@@ -46,25 +46,25 @@ def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     assert mm.feature_channels(name) == list(model.channels)
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
 def test_levels_can_be_chosen(name, picture):
     full = TimmFeatures(name)
-    some = TimmFeatures(name, out_indices=(1, -1))
-    assert some.channels == (full.channels[1], full.channels[-1])
+    some = TimmFeatures(name, out_indices=(0, -1))
+    assert some.channels == (full.channels[0], full.channels[-1])
     state = {key: value for key, value in full.net.state_dict().items() if key in some.net.state_dict()}
     some.net.load_state_dict(state)
-    for got, whole in zip(some.eval()(picture), [full.eval()(picture)[i] for i in (1, -1)], strict=True):
+    for got, whole in zip(some.eval()(picture), [full.eval()(picture)[i] for i in (0, -1)], strict=True):
         torch.testing.assert_close(got, whole)
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 def test_every_weight_left_in_gets_a_gradient(name, picture):
-    model = TimmFeatures(name, out_indices=(1, 2))
+    model = TimmFeatures(name, out_indices=(0, 1))
     sum(m.mean() for m in model(picture)).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 @pytest.mark.parametrize('stages', [-1, 0, 1, 2])
 def test_frozen_stages_stay_as_they_are(name, stages, picture):
     model = TimmFeatures(name, frozen_stages=stages)
@@ -96,7 +96,7 @@ def test_norm_eval_keeps_statistics(picture):
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize('name', smallest())
+@pytest.mark.parametrize('name', smallest(maps=True))
 def test_gradient_checkpointing_changes_no_gradient(name):
     picture = torch.randn(2, 3, 64, 64)
     models = [TimmFeatures(name, with_cp=flag, norm_eval=True) for flag in (False, True)]
@@ -128,19 +128,24 @@ def test_mistakes_are_named(arguments, words):
         TimmFeatures(**arguments)
 
 
+def _record(name):
+    return parity.load(Path(__file__).parent / 'records' / f'{name}.json.gz')
+
+
 def _official(name):
     """The published state dict of a variant, with weights that anyone can rebuild."""
-    record = parity.load(Path(__file__).parent / 'records' / f'{name}.json.gz')
+    record = _record(name)
     return {key: torch.from_numpy(value).float() for key, value in parity.state_arrays(record).items()}
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
 @pytest.mark.parametrize('form', ['timm', 'official', 'wrapper', 'detector', 'checkpoint_path'])
 def test_weights_of_each_kind_load(name, form, tmp_path, picture):
     whole = timm.create_model(name).eval()
     if form == 'official':
         if name not in backbones.list_models():
             pytest.skip('has no official form that we convert')
+        whole.reset_classifier(_record(name)['classes'])
         whole.load_state_dict(backbones.convert(whole, _official(name)))
     path = str(tmp_path / 'weights.pth')
     source = TimmFeatures(name)
@@ -156,11 +161,11 @@ def test_weights_of_each_kind_load(name, form, tmp_path, picture):
     }[form]()
     torch.save(state, path)
     if form == 'checkpoint_path':
-        model = TimmFeatures(name, out_indices=(1, 2), checkpoint_path=path)
+        model = TimmFeatures(name, out_indices=(0, 1), checkpoint_path=path)
     else:
-        model = TimmFeatures(name, out_indices=(1, 2), init_cfg={'type': 'Pretrained', 'checkpoint': path})
+        model = TimmFeatures(name, out_indices=(0, 1), init_cfg={'type': 'Pretrained', 'checkpoint': path})
         model.init_weights()
-    for got, expected in zip(model.eval()(picture), [source.eval()(picture)[i] for i in (1, 2)], strict=True):
+    for got, expected in zip(model.eval()(picture), [source.eval()(picture)[i] for i in (0, 1)], strict=True):
         torch.testing.assert_close(got, expected)
 
 
@@ -192,7 +197,7 @@ class _Detector(nn.Module):
         self.head = nn.Conv2d(8, 8, 1)
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 def test_layer_decay_covers_every_weight_once(name):
     model = _Detector(TimmFeatures(name))
     config = {
@@ -214,7 +219,7 @@ def test_layer_decay_covers_every_weight_once(name):
         assert decay[id(p)] == (0.0 if p.ndim == 1 or key in exempt else 0.1)
 
 
-@pytest.mark.parametrize('name', [*smallest(), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
 def test_layer_decay_knows_mmpretrains_classifier(name):
     pytest.importorskip('mmpretrain.models')
     model = MODELS.build({'type': 'mmpretrain.TimmClassifier', 'model_name': name})
