@@ -112,6 +112,12 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
     assert text.startswith('# Title\n\nBefore.\n')
     assert text.endswith('After.\n')
     assert re.findall(r'\| m \| 1 \| eager \| (\S+) \|', text) == ['50.00']
+    row.step_time = 40.0
+    for _ in range(2):
+        benchmark_report.write_markdown(page, [row], facts, 'Another family')
+    text = page.read_text()
+    assert re.findall(r'\| m \| 1 \| eager \| (\S+) \|', text) == ['50.00', '40.00']
+    assert text.count('## Another family\n') == text.count(benchmark_report.HOW) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,6 +127,7 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
         (['--rounds', '0'], '--rounds must be at least 1'),
         (['--batch-size', '0'], '--batch-size must be positive'),
         (['--results-file', 'out.xlsx'], 'must end in .json or .csv'),
+        (['--section', 'A family'], '--section has no effect without --markdown'),
         (['--against', 'nowhere.py'], "there is no file 'nowhere.py'"),
         (['--against', 'REFERENCE:unknown'], "has no function 'unknown'"),
         (['--against', 'REFERENCE:fails'], 'no GPU here'),

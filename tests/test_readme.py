@@ -16,6 +16,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+
+import backbones
+from registry import facts, variants
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / 'README.md'
@@ -87,6 +91,29 @@ def test_long_commands_name_what_exists(command: str) -> None:
     named = [word for word in words if re.match(r'(tools|configs|data|checkpoints)/', word)]
     assert [word for word in named if not (ROOT / word).exists()] == []
     run([sys.executable, words[0], '--help'], ROOT)
+
+
+ROWS = {
+    match['name']: [cell.strip() for cell in match['cells'].split('|')]
+    for match in re.finditer(r'^\| `(?P<name>\w+)` \| (?P<cells>.*) \|$', TEXT, re.M)
+}
+
+
+def test_table_has_every_backbone_and_its_parameters() -> None:
+    assert set(ROWS) == set(backbones.list_models())
+    for name, (_, parameters, *_) in ROWS.items():
+        assert parameters == f'{facts(name).parameters / 1e6:.3f}', name
+
+
+@pytest.mark.parametrize('name', variants())
+def test_table_has_the_multiply_adds(name: str) -> None:
+    pytest.importorskip('fvcore')
+    from backbones.profile import profile
+
+    model = timm.create_model(name)
+    found = profile(model, model.pretrained_cfg['input_size'])
+    assert ROWS[name][0] == str(found.input_size[1])
+    assert ROWS[name][3] == f'{found.macs / 1e9:.3f}'
 
 
 def test_make_commands_name_targets() -> None:

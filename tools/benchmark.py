@@ -306,9 +306,9 @@ def _rows(
 
 def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) -> list[report.Row]:
     """All rows of one model."""
-    size, threads = tuple(options.input_size), options.threads
     onnx = str(folder / f'{name}.onnx') if 'onnx' in options.candidates else None
-    case = Case('forward', name, 'eager', 1, size, threads, options.against, onnx)
+    size = tuple(options.input_size or _create(name).pretrained_cfg['input_size'])
+    case = Case('forward', name, 'eager', 1, size, options.threads, options.against, onnx)
     models = _variants(case, options.candidates)
     if onnx:
         from backbones.deploy import export_onnx
@@ -388,12 +388,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--against', metavar='PATH[:FACTORY]', help='a Python file outside of the project and the function in it that '
         'builds a reference implementation (default: the function named as the model)')  # fmt: skip
     add('--batch-size', '-b', nargs='+', type=int, default=[1, 16], metavar='N')
-    add('--input-size', nargs=3, type=int, default=[3, 224, 224], metavar=('C', 'H', 'W'))
+    add('--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="default: each model's own")
     add('--threads', type=int, default=2, help='threads of every candidate (default 2)')
     add('--rounds', type=int, default=15, help='timed rounds (default 15)')
     add('--no-memory', action='store_true', help='time only')
     add('--results-file', type=Path, metavar='FILE', help='.json or .csv')
     add('--markdown', type=Path, metavar='FILE', help='write the tables between marks into this Markdown file')
+    add('--section', default='', metavar='TITLE', help='give the tables marks of their own, under this heading')
     return parser
 
 
@@ -402,10 +403,12 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}.')
     for name in ('batch_size', 'input_size'):
-        if min(getattr(options, name)) < 1:
+        if min(getattr(options, name) or [1]) < 1:
             raise ValueError(f'--{name.replace("_", "-")} must be positive, but is {getattr(options, name)}.')
     if options.results_file and options.results_file.suffix not in ('.json', '.csv'):
         raise ValueError(f'--results-file must end in .json or .csv, but is {options.results_file}.')
+    if options.section and not options.markdown:
+        raise ValueError('--section has no effect without --markdown FILE.')
     if options.against and len(options.models) > 1 and not options.against.endswith('.py'):
         raise ValueError('--against with several --models takes the file alone; its functions are named as the models.')
     if 'eager' not in options.candidates:
@@ -438,7 +441,7 @@ def main(args: list[str] | None = None) -> int:
         if options.results_file:
             report.write_results(options.results_file, rows, facts)
         if options.markdown:
-            report.write_markdown(options.markdown, rows, facts)
+            report.write_markdown(options.markdown, rows, facts, options.section)
     except (ValueError, ImportError, OSError) as error:
         print(f'benchmark.py: {error}', file=sys.stderr)
         return 2

@@ -22,7 +22,6 @@ HOW = """\
 - All candidates of a model hold the same weights, and their outputs were compared before they were timed."""
 
 BASES = ('eager', 'reference', 'unfold')  # candidates that others are compared with
-BEGIN, END = '<!-- tools/benchmark.py: begin -->', '<!-- tools/benchmark.py: end -->'
 
 
 @dataclass
@@ -129,26 +128,31 @@ def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
     _write(path, text)
 
 
-def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
-    """Replace what lies between our marks, or add it at the end; everything else in the file stays."""
+def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: str = '') -> None:
+    """Replace what lies between our marks, or add it at the end; everything else in the file stays.
+
+    A title makes marks of its own, and a heading. How it is measured is said once in a file.
+    """
+    begin, end = (f'<!-- tools/benchmark.py: {word}{f" {title}" if title else ""} -->' for word in ('begin', 'end'))
+    old = path.read_text(encoding='utf-8') if path.exists() else '# Benchmarks\n\n'
+    before, found_begin, rest = old.partition(begin)
+    after = rest.partition(end)[2] if found_begin else ''
     found = ', '.join(f'{name} {version}' for name, version in facts['versions'].items())
     taken = facts.get('taken_by_others')
     shared = '' if taken is None else f' Others took at most {taken:.0%} of the processors.'
     parts = [
-        BEGIN,
+        begin,
+        *([f'## {title}'] if title else []),
         f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; {found}.'
         + shared,
         f'```\n{facts["command"]}\n```',
-        HOW,
+        *([] if HOW in before + after else [HOW]),
     ]
     for task, (headings, *lines) in tables(rows).items():
         rule = ['---' if heading in ('Model', 'Candidate') else '---:' for heading in headings]
         table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in (headings, rule, *lines))
         parts += [f'### {task[0].upper()}{task[1:]}', table]
-    section = '\n\n'.join([*parts, END])
-    old = path.read_text(encoding='utf-8') if path.exists() else '# Benchmarks\n\n'
-    before, begin, rest = old.partition(BEGIN)
-    after = rest.partition(END)[2] if begin else ''
+    section = '\n\n'.join([*parts, end])
     _write(path, before.rstrip() + '\n\n' + section + (after or '\n'))
 
 
