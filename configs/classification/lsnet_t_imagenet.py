@@ -3,15 +3,10 @@
 # Expected on the validation split: top-1 74.9 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
 # Needs data/imagenet.
 _base_ = [
+    '../_base_/models/timm_classifier.py',
     '../_base_/datasets/imagenet_lsnet.py',
     '../_base_/schedules/deit_300e.py',
     '../_base_/classification_runtime.py',
 ]
 
-model = dict(
-    type='TimmClassifier',
-    model_name='lsnet_t',
-    num_classes=1000,
-    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
+model = dict(model_name='lsnet_t')

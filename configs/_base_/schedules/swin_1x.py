@@ -1,0 +1,8 @@
+"""The 1x schedule as Swin's detectors have it: a longer warm-up, and no weight decay of norms."""
+
+_base_ = ['adamw_1x.py']
+optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1),
+]

@@ -1,0 +1,7 @@
+# Strip-MLP-S on ImageNet-1K, as published.
+#   python tools/train.py configs/classification/strip_mlp_small_imagenet.py
+# Expected on the validation split: top-1 83.3, top-5 96.6 (Cao et al., Strip-MLP, arXiv 2307.11458). Not rerun here.
+# Needs data/imagenet. 128 pictures on one GPU.
+_base_ = ['strip_mlp_tiny_light_imagenet.py']
+
+model = dict(model_name='strip_mlp_small')
