@@ -1,74 +1,108 @@
 """Small runs of the runnable configs: a narrow model, a few pictures, one or two epochs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
+from timm.models import model_entrypoint
+
+from backbones.mm import feature_channels
 
 ROOT = Path(__file__).parents[1]
-
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/[!_]*/*.py'))
+# Those whose data come with the project.
+BUNDLED = [path for path in CONFIGS if not re.search('imagenet|coco|ade20k|cifar10', path)]
+# One of each task, which tests that need no more than that use.
 RUNNABLE = {
     'detection': 'configs/detection/retinanet_lsnet_t_fpn_bccd.py',
     'instance': 'configs/detection/mask_rcnn_lsnet_t_fpn_nuclei.py',
     'segmentation': 'configs/segmentation/fpn_lsnet_t_nuclei.py',
     'classification': 'configs/classification/lsnet_t_cifar10.py',
 }
-# Where a config keeps the arguments of its backbone, and the widths that its neck then needs.
+# Family -> arguments that make its models narrow and shallow.
 _NARROW = {
-    'detection': ['model.backbone.dims=[16,16,32,32]', 'model.neck.in_channels=[16,16,32,32]'],
-    'instance': ['model.backbone.dims=[16,16,32,32]', 'model.neck.in_channels=[16,16,32,32]'],
-    'segmentation': ['model.backbone.dims=[16,16,32,32]', 'model.neck.in_channels=[8,16,16,32,32]'],
-    'classification': ['model.dims=[16,16,32,32]'],
+    'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
+    'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
+    'ms_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
+    'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
+    'scaling_mlp': {'width': 16, 'depth': 2},
+    'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
 }
 
 
-def options(task: str, epochs: int, folder: Path) -> list[str]:
-    """Words after ``--cfg-options`` that make a run of a few seconds; two iterations an epoch."""
-    prefix = 'model' if task == 'classification' else 'model.backbone'
-    words = [*_NARROW[task], f'{prefix}.depths=[0,1,1,2]']
+def task_of(config: Config) -> str:
+    """A key of `RUNNABLE`."""
+    scope = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}[config.default_scope]
+    return 'instance' if 'mask_head' in config.model.get('roi_head', {}) else scope
+
+
+def options(config: str, epochs: int, folder: Path) -> list[str]:
+    """Words after ``--cfg-options`` that make a run of a few seconds, two iterations an epoch.
+
+    Args:
+        config: A path, or a task for its config in `RUNNABLE`.
+        epochs: Length of the run.
+        folder: Where `make_cifar10` put its pictures.
+    """
+    settings = Config.fromfile(ROOT / RUNNABLE.get(config, config))
+    words = _narrow(settings)
     for split, pictures in (('train', 4), ('val', 2), ('test', 2)):
         loader = f'{split}_dataloader'
         words += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False', f'{loader}.batch_size=2']
         words.append(f'{loader}.dataset.indices={pictures}')
-        if task == 'classification':
+        if 'cifar10' in settings[loader].dataset.data_root:
             words.append(f'{loader}.dataset.data_root={folder / "cifar10"}')
-        else:
-            words.append(f'{loader}.dataset.data_root={_data(task)}')
-    words += _small(task)
-    if task in ('detection', 'instance'):
-        words += [f'{split}_evaluator.ann_file={_data(task)}/{split}.json' for split in ('val', 'test')]
-        if task == 'instance':  # it has no split of its own for the test
-            words[-1] = f'test_evaluator.ann_file={_data(task)}/val.json'
-        words.append('model.test_cfg.rcnn.score_thr=0.0' if task == 'instance' else 'model.test_cfg.score_thr=0.0')
-        words += ['default_hooks.checkpoint.interval=1', 'train_cfg.val_interval=1', f'train_cfg.max_epochs={epochs}']
-    elif task == 'segmentation':
-        words += [
-            'default_hooks.checkpoint.interval=2',
-            'train_cfg.val_interval=2',
-            f'train_cfg.max_iters={2 * epochs}',
-        ]
+    words += _small(settings)
+    if task_of(settings) == 'segmentation':
+        every, length = 2, f'train_cfg.max_iters={2 * epochs}'
     else:
-        words.append(f'train_cfg.max_epochs={epochs}')
+        every, length = 1, f'train_cfg.max_epochs={epochs}'
+    words += [length, f'train_cfg.val_interval={every}', f'default_hooks.checkpoint.interval={every}']
     return words
 
 
-def _small(task: str) -> list[str]:
+def _narrow(settings: Config) -> list[str]:
+    """A narrow backbone for pictures of 64x64, and the channels of what follows it."""
+    inside = 'backbone' in settings.model
+    backbone = settings.model.backbone if inside else settings.model
+    narrow = dict(_NARROW[model_entrypoint(backbone.model_name).__module__.rpartition('.')[2]])
+    if 'img_size' in backbone:
+        narrow['img_size'] = 64
+    words = [f'model.{"backbone." * inside}{key}={_word(value)}' for key, value in narrow.items()]
+    if not inside:
+        return words
+    channels = feature_channels(**{key: value for key, value in {**backbone, **narrow}.items() if key != 'type'})
+    words.append(f'model.{"neck" if "neck" in settings.model else "decode_head"}.in_channels={_word(channels)}')
+    if 'auxiliary_head' in settings.model:
+        words.append(f'model.auxiliary_head.in_channels={channels[settings.model.auxiliary_head.in_index]}')
+    return words
+
+
+def _word(value: int | list[int]) -> str:
+    return str(value).replace(' ', '')
+
+
+def _small(settings: Config) -> list[str]:
     """Small pictures and few proposals."""
+    task = task_of(settings)
     if task == 'classification':
         return []
-    words = [f'{split}_dataloader.dataset.pipeline.1.scale=(96,64)' for split in ('val', 'test')]
-    words += [f'train_dataloader.dataset.pipeline.{i}=(64,64)' for i in ('2.scale', '3.crop_size')]
+    words = []
+    for split in ('train', 'val', 'test'):
+        for i, step in enumerate(settings[f'{split}_dataloader'].dataset.pipeline):
+            changes = {'Resize': 'scale=(96,64)', 'RandomResize': 'scale=(64,64)', 'RandomCrop': 'crop_size=(64,64)'}
+            if step.type in changes:
+                words.append(f'{split}_dataloader.dataset.pipeline.{i}.{changes[step.type]}')
     if task == 'segmentation':
         words.append('model.data_preprocessor.size=(64,64)')
+    if task == 'detection':
+        words.append('model.test_cfg.score_thr=0.0')
     if task == 'instance':
         words += ['model.train_cfg.rpn_proposal.max_per_img=20', 'model.test_cfg.rpn.max_per_img=20']
-        words += ['model.test_cfg.rcnn.max_per_img=5']
+        words += ['model.test_cfg.rcnn.max_per_img=5', 'model.test_cfg.rcnn.score_thr=0.0']
     return words
-
-
-def _data(task: str) -> Path:
-    return ROOT / 'data' / ('bccd' if task == 'detection' else 'nuclei')
 
 
 def make_cifar10(folder: Path) -> None:

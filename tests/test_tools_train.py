@@ -16,6 +16,7 @@ pytest.importorskip('mmpretrain')
 import mm_runs
 import safetensors
 import torch
+from mmengine.config import Config
 
 from backbones.mm import build_model, load_weights, read_checkpoint
 from tools import mm_config, pack
@@ -55,10 +56,24 @@ def test_trains_resumes_and_measures(task, tmp_path):
     last = mm_runs.checkpoint(work, task, 2)
     assert _steps(last) == {4}
 
-    out = tmp_path / 'metrics.json'
-    args = [config, str(last), '--work-dir', str(work), '--out', str(out), '--cfg-options', *longer]
+    assert METRIC[task] in _measure(config, last, longer, tmp_path)
+
+
+def _measure(config, checkpoint, options, folder) -> dict:
+    out = folder / 'metrics.json'
+    args = [config, str(checkpoint), '--work-dir', str(folder / 'work'), '--out', str(out), '--cfg-options', *options]
     assert test_tool.main(args) == 0
-    assert METRIC[task] in json.loads(out.read_text())
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize('config', [path for path in mm_runs.BUNDLED if path not in mm_runs.RUNNABLE.values()])
+def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
+    task, work = mm_runs.task_of(Config.fromfile(config)), tmp_path / 'work'
+    short = mm_runs.options(config, 1, tmp_path)
+    assert train_tool.main([config, '--work-dir', str(work), '--cfg-options', *short]) == 0
+    trained = mm_runs.checkpoint(work, task, 1)
+    assert _steps(trained) == {2}
+    assert METRIC[task] in _measure(config, trained, short, tmp_path)
 
 
 def test_a_packed_model_is_small_and_whole(tmp_path, capsys):

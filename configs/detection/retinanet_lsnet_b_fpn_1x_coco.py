@@ -1,6 +1,7 @@
 # RetinaNet on LSNet-B, COCO, 1x, as published.
 #   torchrun --nproc-per-node 8 tools/train.py configs/detection/retinanet_lsnet_b_fpn_1x_coco.py --launcher pytorch
 # Expected on val2017: box AP 39.2, AP50 60.0 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
+# Needs data/coco and the ImageNet weights checkpoints/lsnet_b.pth (huggingface.co/jameslahm/lsnet).
 _base_ = ['retinanet_lsnet_t_fpn_1x_coco.py']
 
 model = dict(

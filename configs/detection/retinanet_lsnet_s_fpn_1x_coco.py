@@ -1,6 +1,7 @@
 # RetinaNet on LSNet-S, COCO, 1x, as published.
 #   torchrun --nproc-per-node 8 tools/train.py configs/detection/retinanet_lsnet_s_fpn_1x_coco.py --launcher pytorch
 # Expected on val2017: box AP 36.5, AP50 57.3 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
+# Needs data/coco and the ImageNet weights checkpoints/lsnet_s.pth (huggingface.co/jameslahm/lsnet).
 _base_ = ['retinanet_lsnet_t_fpn_1x_coco.py']
 
 model = dict(
