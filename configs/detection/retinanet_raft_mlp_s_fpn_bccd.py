@@ -1,6 +1,6 @@
 # RetinaNet on RaftMLP-S, from scratch, for the blood cells of BCCD: a run that shows the way.
 #   python tools/train.py configs/detection/retinanet_raft_mlp_s_fpn_bccd.py
-# Expected: not measured to the end.
+# Expected: not measured to the end. An iteration takes 5 s on one core, an epoch has 26.
 _base_ = ['../_base_/recipes/retinanet_bccd.py']
 
 model = dict(

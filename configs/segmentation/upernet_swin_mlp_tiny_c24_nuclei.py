@@ -1,6 +1,6 @@
 # UPerNet on Swin-MLP-T, from scratch, for the nuclei of data/nuclei: a run that shows the way.
 #   python tools/train.py configs/segmentation/upernet_swin_mlp_tiny_c24_nuclei.py
-# Expected: not measured to the end.
+# Expected: not measured to the end. An iteration takes 4 s on one core.
 _base_ = ['../_base_/models/upernet_timm.py', '../_base_/recipes/semantic_nuclei.py']
 
 norm_cfg = dict(type='BN', requires_grad=True)
