@@ -6,6 +6,7 @@ from .mlp import NormMlp, fold_affine
 from .reparam import RepDepthwise
 from .resample import cubic_matrix, linear_matrix
 from .ska import small_kernel_aggregation
+from .window import window_linear, window_merge, window_partition, zero_pad
 
 __all__ = [
     'Affine',
@@ -21,4 +22,8 @@ __all__ = [
     'linear_matrix',
     'require_eval',
     'small_kernel_aggregation',
+    'window_linear',
+    'window_merge',
+    'window_partition',
+    'zero_pad',
 ]

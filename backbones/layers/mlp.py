@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .conv_norm import require_eval
+from .mlp_parts import fits_parts, mlp_in_parts
 
 __all__ = ['NormMlp', 'fold_affine']
 
@@ -61,6 +62,8 @@ class NormMlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if fits_parts(x, self.norm, self.fc1, self.act, self.fc2):
+            return mlp_in_parts(x, self.norm, self.fc1, self.fc2)
         return self.fc2(self.act(self.fc1(self.norm(x))))
 
     def fuse(self) -> 'NormMlp':

@@ -1,0 +1,22 @@
+"""When an operator may run for a part of its input at a time: what it leaves in between then stays in the cache."""
+
+import torch
+
+__all__ = ['may_run_in_parts']
+
+
+def may_run_in_parts(*values: torch.Tensor | None) -> bool:
+    """Whether a gradient written by hand serves for these inputs: eager, on a processor, in one full precision.
+
+    Where torch compiles or traces, it wants to see the operators; under autocast and on other devices they are chosen
+    otherwise; sums over parts need full precision; and gradients are written for all inputs, or for none.
+
+    Args:
+        values: Inputs and parameters; None where a parameter is missing.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'):
+        return False
+    kinds = {(value.device.type, value.dtype) for value in values if value is not None}
+    if kinds not in ({('cpu', torch.float32)}, {('cpu', torch.float64)}):
+        return False
+    return not torch.is_grad_enabled() or len({value is not None and value.requires_grad for value in values}) == 1

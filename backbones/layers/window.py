@@ -1,0 +1,139 @@
+"""Maps with channels last, cut into square windows and put together again, and a linear map over each window."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .parts import may_run_in_parts
+
+__all__ = ['window_linear', 'window_merge', 'window_partition', 'zero_pad']
+
+PART = 2**18  # elements of a map that each thread takes at a time
+
+
+def zero_pad(x: torch.Tensor, pads: Sequence[Any]) -> torch.Tensor:
+    """Zeros around a map; the map itself, and no copy of it, where there is nothing to add.
+
+    Args:
+        x: Map.
+        pads: Zeros before and behind the last axis, then the one before it, and so on; numbers, or symbols of a traced
+            graph.
+    """
+    known = all(isinstance(pad, int) for pad in pads)  # a traced graph must not branch on a symbol
+    return x if known and not any(pads) else F.pad(x, tuple(pads))
+
+
+def window_partition(x: torch.Tensor, window: int) -> torch.Tensor:
+    """Cut a map into its windows, row by row.
+
+    One transpose of four axes moves whole rows of a window, which is as fast as a copy.
+
+    Args:
+        x: Map (B, H, W, C); H and W are multiples of `window`.
+        window: Side of a window in positions.
+
+    Returns:
+        Windows (B * H * W / window^2, window^2, C), their positions row by row.
+    """
+    columns, channels = x.shape[2] // window, x.shape[3]
+    x = x.reshape(-1, window, columns, window * channels).transpose(1, 2)  # B*rows columns w w*C
+    return x.reshape(-1, window * window, channels)
+
+
+def window_merge(windows: torch.Tensor, window: int, height: int, width: int) -> torch.Tensor:
+    """Put windows together again: the inverse of `window_partition`.
+
+    Args:
+        windows: Windows (B * height * width / window^2, window^2, C).
+        window: Side of a window in positions.
+        height: Rows of the map, a multiple of `window`.
+        width: Columns of the map, a multiple of `window`.
+
+    Returns:
+        Map (B, height, width, C).
+    """
+    channels = windows.shape[2]
+    x = windows.reshape(-1, width // window, window, window * channels).transpose(1, 2)  # B*rows w columns w*C
+    return x.reshape(-1, height, width, channels)
+
+
+def window_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: int = 0) -> torch.Tensor:
+    """One linear map over the positions of a window, for each group of channels (head) its own.
+
+    y[h, o, c] = bias[h, o] + sum_i weight[h, o, i] x[h, i, c]
+
+    Windows that reach beyond the map find zeros there, and what is mixed into these positions is cut off.
+
+    Args:
+        x: Map (B, H, W, C).
+        weight: (heads, w*w, w*w), outputs first; positions of a window row by row. Heads divide C.
+        bias: (heads, w*w).
+        before: Rows and columns of zeros that the first windows begin with.
+
+    Returns:
+        Map (B, H, W, C).
+    """
+    if len(x) > 1 and may_run_in_parts(x, weight, bias):
+        return _InParts.apply(x, weight, bias, before)
+    return _linear(x, weight, bias, before)
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: int) -> torch.Tensor:
+    return _merge(torch.baddbmm(bias[:, :, None], weight, _gather(x, weight, before)), x, before)
+
+
+def _gather(x: torch.Tensor, weight: torch.Tensor, before: int) -> torch.Tensor:
+    """Windows of a map (B, H, W, C), sorted by head and position: (heads, w*w, N*c)."""
+    window = math.isqrt(weight.shape[1])
+    right, bottom = (-(side + before) % window for side in x.shape[2:0:-1])
+    x = window_partition(zero_pad(x, (0, 0, before, right, before, bottom)), window)  # N w*w C
+    return x.unflatten(2, (len(weight), -1)).permute(2, 1, 0, 3).flatten(2)
+
+
+def _merge(y: torch.Tensor, x: torch.Tensor, before: int) -> torch.Tensor:
+    """The map of the shape of `x` that windows (heads, w*w, N*c) belong to; the adjoint of `_gather`."""
+    window = math.isqrt(y.shape[1])
+    height, width = (side + before + -(side + before) % window for side in x.shape[1:3])
+    y = y.unflatten(2, (-1, x.shape[3] // len(y))).permute(2, 1, 0, 3).flatten(2)  # N w*w C
+    y = window_merge(y, window, height, width)
+    return y[:, before : before + x.shape[1], before : before + x.shape[2]]
+
+
+class _InParts(torch.autograd.Function):
+    """`_linear` for a few images at a time, so that their windows stay in the processor's cache.
+
+    The map is kept for the backward pass instead of its windows, which padding makes up to four times as large.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: int) -> torch.Tensor:
+        ctx.save_for_backward(x, weight, bias)
+        ctx.before = before
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for part in _parts(x):
+            out[part] = _linear(x[part], weight, bias, before)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+            y = _linear(x, weight, bias, ctx.before)
+            return *torch.autograd.grad(y, (x, weight, bias), grad, create_graph=True), None
+        d_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for part in _parts(x):
+            above = _gather(grad[part], weight, ctx.before)
+            d_weight.baddbmm_(above, _gather(x[part], weight, ctx.before).mT)
+            d_bias += above.sum(2)
+            d_x[part] = _merge(torch.bmm(weight.mT, above), x[part], ctx.before)
+        return d_x, d_weight, d_bias, None
+
+
+def _parts(x: torch.Tensor) -> Iterator[slice]:
+    step = max(1, PART * torch.get_num_threads() // max(1, x[0].numel()))
+    for start in range(0, len(x), step):
+        yield slice(start, start + step)
