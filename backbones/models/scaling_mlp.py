@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import DropPath
+from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
@@ -100,7 +100,7 @@ class ScalingMlp(StagedBackbone):
         mlp_ratio: Width between the layers of a block in units of C.
         img_size: Side or (height, width) in pixels of the only images that it takes.
         num_classes, in_chans, global_pool, drop_rate: As `StagedBackbone`; pooling one vector does nothing.
-        drop_path_rate: Rate of stochastic depth in every block (0 as published).
+        drop_path_rate: Rate of stochastic depth at the last block, growing linearly from 0 (0 as published).
 
     Source: gregorbachmann/scaling_mlps@50cb3a9:models/networks.py:BottleneckMLP
     """
@@ -130,7 +130,8 @@ class ScalingMlp(StagedBackbone):
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.stem = PixelEmbed(in_chans, dim, self.img_size, **dd)
-        self.stages = nn.Sequential(*[Block(dim, mlp_ratio * dim, drop_path_rate, **dd) for _ in range(depth)])
+        rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
+        self.stages = nn.Sequential(*[Block(dim, mlp_ratio * dim, rate, **dd) for rate in rates])
         # no level has a grid: the reduction is that of the one vector to the published image
         self.feature_info = [
             {'num_chs': dim, 'reduction': max(PUBLISHED_SIZE), 'module': f'stages.{i}'} for i in range(depth)
