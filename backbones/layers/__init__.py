@@ -1,10 +1,13 @@
 """Shared operators and modules that families are built of."""
 
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
-from .head import DistilledHead, NormLinear
+from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
+from .overlap import overlap_merge, overlap_partition
 from .reparam import RepDepthwise
-from .resample import cubic_matrix, linear_matrix
+from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
+from .shift import shift_groups, shifted_depthwise
+from .response_mlp import ResponseMlp
 from .ska import small_kernel_aggregation
 from .window import window_linear, window_merge, window_partition, zero_pad
 
@@ -13,14 +16,23 @@ __all__ = [
     'BatchNorm2d',
     'ConvNorm',
     'DistilledHead',
+    'LayerNormLinear',
     'NormLinear',
     'NormMlp',
     'RepDepthwise',
+    'ResponseMlp',
+    'apply_sides',
     'cubic_matrix',
+    'cubic_taps',
     'fold_affine',
     'fuse_conv_norm',
     'linear_matrix',
+    'overlap_merge',
+    'overlap_partition',
     'require_eval',
+    'resize_map',
+    'shift_groups',
+    'shifted_depthwise',
     'small_kernel_aggregation',
     'window_linear',
     'window_merge',

@@ -1,5 +1,6 @@
 """Classifier heads on pooled features."""
 
+import copy
 from typing import Any
 
 import torch
@@ -7,8 +8,9 @@ from timm.layers import trunc_normal_
 from torch import nn
 
 from .conv_norm import batch_norm_affine, require_eval
+from .mlp import fold_affine
 
-__all__ = ['DistilledHead', 'NormLinear']
+__all__ = ['DistilledHead', 'LayerNormLinear', 'NormLinear']
 
 
 class NormLinear(nn.Module):
@@ -40,6 +42,39 @@ class NormLinear(nn.Module):
         scale, shift = batch_norm_affine(self.norm)
         weight = self.linear.weight.double()
         return _linear(weight * scale, weight @ shift + self.linear.bias.double(), like=self.linear)
+
+
+class LayerNormLinear(nn.Module):
+    """Layer normalisation of the pooled features, then a linear map.
+
+    y = W LN(x) + b
+
+    Args:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        eps: Added to the variance.
+
+    Shape:
+        (B, in_features) -> (B, out_features)
+    """
+
+    def __init__(self, in_features: int, out_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+        super().__init__()
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
+        self.norm = nn.LayerNorm(in_features, eps, **dd)
+        self.linear = nn.Linear(in_features, out_features, **dd)
+        trunc_normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.norm(x))
+
+    def fuse(self) -> 'LayerNormLinear':
+        """The same with the norm's weight and bias inside the linear map."""
+        require_eval(self)
+        fused = copy.deepcopy(self)
+        fused.norm, fused.linear = fold_affine(self.norm, self.linear)
+        return fused
 
 
 class DistilledHead(nn.Module):

@@ -26,7 +26,7 @@ def fits_parts(x: torch.Tensor, norm: Any, fc1: Any, act: Any, fc2: Any) -> bool
     That takes a map of many positions and plain layers that nobody watches.
     """
     layers = (norm, fc1, act, fc2)
-    if x.numel() < 2 * _step() * x.shape[-1] or not may_run_in_parts(x, *_values(norm, fc1, fc2)):
+    if not may_run_in_parts(x, *_values(norm, fc1, fc2)) or x.numel() < 2 * _step() * x.shape[-1]:
         return False
     if tuple(map(type, layers)) != (nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear) or act.approximate != 'none':
         return False

@@ -8,8 +8,9 @@ __all__ = ['may_run_in_parts']
 def may_run_in_parts(*values: torch.Tensor | None) -> bool:
     """Whether a gradient written by hand serves for these inputs: eager, on a processor, in one full precision.
 
-    Where torch compiles or traces, it wants to see the operators; under autocast and on other devices they are chosen
-    otherwise; sums over parts need full precision; and gradients are written for all inputs, or for none.
+    Where torch compiles or traces, it wants to see the operators, so that this is to be asked before anything about
+    sizes; under autocast and on other devices operators are chosen otherwise; sums over parts need full precision; and
+    gradients are written for all inputs, or for none.
 
     Args:
         values: Inputs and parameters; None where a parameter is missing.

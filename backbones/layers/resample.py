@@ -4,9 +4,11 @@ A resize of a map is one such matrix on each side: y = A_h x A_w^T. Sizes may be
 fixed sizes holds two constants and no Resize operator.
 """
 
+from typing import Any
+
 import torch
 
-__all__ = ['cubic_matrix', 'linear_matrix']
+__all__ = ['cubic_matrix', 'linear_matrix', 'resize_map']
 
 
 def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
@@ -27,7 +29,29 @@ def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
     return (1 - (position[:, None] - columns).abs()).clamp(min=0).to(like.dtype)
 
 
-def cubic_matrix(to: int, source: int, like: torch.Tensor, a: float = -0.75) -> torch.Tensor:
+def cubic_taps(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `cubic_matrix` is made of: A = the sum over four taps of weight times sample.
+
+    Args:
+        to: Samples after resizing.
+        source: Samples before.
+        like: Tensor whose device the results get.
+        a: Slope of the kernel at 1.
+
+    Returns:
+        Weights (to, 4) and the samples taken, ones in rows of zeros (to, 4, source), in float32 or better.
+    """
+    rows, columns = _index(to, like), _index(source, like)
+    position = (rows + 0.5) * source / (rows[-1:] + 1) - 0.5
+    neighbour = position.floor()[:, None] + (_index(4, like) - 1)
+    distance = (position[:, None] - neighbour).abs()
+    near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    taken = neighbour.clamp(0, source - 1)[:, :, None] == columns
+    return torch.where(distance <= 1, near, far), taken.to(rows.dtype)
+
+
+def cubic_matrix(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> torch.Tensor:
     """Cubic convolution with borders repeated, pixel centres at i + 1/2 (torch's `mode='bicubic'`).
 
     A[i, j] is the sum of k(s_i - n) over the four samples n next to s_i = (i + 1/2) source / to - 1/2 that, moved into
@@ -44,18 +68,41 @@ def cubic_matrix(to: int, source: int, like: torch.Tensor, a: float = -0.75) -> 
 
     Source: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 15.
     """
-    rows, columns = _index(to, like), _index(source, like)
-    position = (rows + 0.5) * source / (rows[-1:] + 1) - 0.5
-    matrix = rows.new_zeros(to, source)
-    for tap in (-1, 0, 1, 2):
-        neighbour = position.floor() + tap
-        distance = (position - neighbour).abs()
-        near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
-        far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-        weight = torch.where(distance <= 1, near, far)
-        taken = neighbour.clamp(0, source - 1)[:, None] == columns
-        matrix = matrix + weight[:, None] * taken
-    return matrix.to(like.dtype)
+    weight, taken = cubic_taps(to, source, like, a)
+    return (weight[:, :, None] * taken).sum(1).to(like.dtype)
+
+
+def apply_sides(x: torch.Tensor, tall: torch.Tensor | None = None, wide: torch.Tensor | None = None) -> torch.Tensor:
+    """A matrix along each side of a map with channels last: y = A_h x A_w^T; None leaves a side as it is.
+
+    Shape:
+        (B, H, W, C), (H', H), (W', W) -> (B, H', W', C)
+    """
+    if tall is not None:  # columns and channels as one axis would need no transposes, but torch cannot trace it
+        x = (tall @ x.transpose(1, 2)).transpose(1, 2)
+    return x if wide is None else wide @ x
+
+
+def resize_map(x: torch.Tensor, height: Any, width: Any) -> torch.Tensor:
+    """Bicubic resize of a map with channels last (torch's `mode='bicubic'`).
+
+    A side that is known to have its length already is left alone.
+
+    Args:
+        x: Map (B, H, W, C).
+        height: Rows after resizing; like `width` a number, or a symbol of a traced graph.
+        width: Columns after resizing.
+
+    Returns:
+        Map (B, height, width, C).
+    """
+    sides = zip((height, width), x.shape[1:3], strict=True)
+    return apply_sides(x, *(cubic_matrix(to, source, x) if _differ(to, source) else None for to, source in sides))
+
+
+def _differ(length: Any, other: Any) -> bool:
+    """Whether two lengths may differ; a traced graph must not branch on a symbol."""
+    return not (isinstance(length, int) and isinstance(other, int) and length == other)
 
 
 def _index(length: int, like: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,7 @@ def window_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, bef
     Returns:
         Map (B, H, W, C).
     """
-    if len(x) > 1 and may_run_in_parts(x, weight, bias):
+    if may_run_in_parts(x, weight, bias) and len(x) > 1:
         return _InParts.apply(x, weight, bias, before)
     return _linear(x, weight, bias, before)
 

@@ -7,6 +7,6 @@
 _base_ = ['scaling_mlp_b_6_wi_512_imagenet.py']
 
 model = dict(
-    model_name='scaling_mlp_b_6_wi_1024',
+    model_name='scaling_mlp_b_6_wi_1024.in21k',
     pretrained_cfg_overlay=dict(file='checkpoints/scaling_mlp_b_6_wi_1024_in21k.pth'),
 )

@@ -12,7 +12,7 @@ _base_ = [
 ]
 
 model = dict(
-    model_name='scaling_mlp_b_6_wi_512',
+    model_name='scaling_mlp_b_6_wi_512.in21k',
     pretrained=True,
     pretrained_cfg_overlay=dict(file='checkpoints/scaling_mlp_b_6_wi_512_in21k.pth'),
     loss=dict(label_smooth_val=0.3),
