@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/[!_]*/*.py'))
 # Those whose data come with the project.
 BUNDLED = [path for path in CONFIGS if not re.search('imagenet|coco|ade20k|cifar10', path)]
+# Published trainings of classifiers, one config of those that share all but the model.
+RECIPES = [path for path in CONFIGS if 'classification' in path and 'schedules/' in (ROOT / path).read_text()]
 # One of each task, which tests that need no more than that use.
 RUNNABLE = {
     'detection': 'configs/detection/retinanet_lsnet_t_fpn_bccd.py',
@@ -24,7 +26,7 @@ RUNNABLE = {
 # Family -> arguments that make its models narrow and shallow.
 _NARROW = {
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
-    'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
+    'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
     'scaling_mlp': {'dim': 16, 'depth': 2},
@@ -44,16 +46,18 @@ def options(config: str, epochs: int, folder: Path) -> list[str]:
     Args:
         config: A path, or a task for its config in `RUNNABLE`.
         epochs: Length of the run.
-        folder: Where `make_cifar10` put its pictures.
+        folder: Where `make_cifar10` or `make_imagenet` put pictures.
     """
     settings = Config.fromfile(ROOT / RUNNABLE.get(config, config))
     words = _narrow(settings)
     for split, pictures in (('train', 4), ('val', 2), ('test', 2)):
         loader = f'{split}_dataloader'
-        words += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False', f'{loader}.batch_size=2']
-        words.append(f'{loader}.dataset.indices={pictures}')
-        if 'cifar10' in settings[loader].dataset.data_root:
-            words.append(f'{loader}.dataset.data_root={folder / "cifar10"}')
+        words += [f'{loader}.num_workers=0', f'{loader}.batch_size=2', f'{loader}.dataset.indices={pictures}']
+        if 'persistent_workers' in settings[loader]:
+            words.append(f'{loader}.persistent_workers=False')
+        for generated in ('cifar10', 'imagenet'):
+            if generated in settings[loader].dataset.data_root:
+                words.append(f'{loader}.dataset.data_root={folder / generated}')
     words += _small(settings)
     if task_of(settings) == 'segmentation':
         every, length = 2, f'train_cfg.max_iters={2 * epochs}'
@@ -72,7 +76,7 @@ def _narrow(settings: Config) -> list[str]:
         narrow['img_size'] = 64
     words = [f'model.{"backbone." * inside}{key}={_word(value)}' for key, value in narrow.items()]
     if not inside:
-        return words
+        return words + ['model.pretrained=False'] * ('pretrained' in backbone)
     channels = feature_channels(**{key: value for key, value in {**backbone, **narrow}.items() if key != 'type'})
     words.append(f'model.{"neck" if "neck" in settings.model else "decode_head"}.in_channels={_word(channels)}')
     if 'auxiliary_head' in settings.model:
@@ -80,7 +84,7 @@ def _narrow(settings: Config) -> list[str]:
     return words
 
 
-def _word(value: int | list[int]) -> str:
+def _word(value: int | list) -> str:
     return str(value).replace(' ', '')
 
 
@@ -107,12 +111,25 @@ def _small(settings: Config) -> list[str]:
 
 def make_cifar10(folder: Path) -> None:
     """A handful of generated pictures in the folders that the config reads."""
-    rng = np.random.default_rng(0)
     for split in ('train', 'test'):
-        for name in Config.fromfile(ROOT / RUNNABLE['classification']).classes:
-            target = folder / 'cifar10' / split / name
-            target.mkdir(parents=True)
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(target / '0001.jpg')
+        _make_pictures(folder / 'cifar10' / split, Config.fromfile(ROOT / RUNNABLE['classification']).classes, 32, 32)
+
+
+def make_imagenet(folder: Path) -> None:
+    """Four generated pictures in two of a thousand classes."""
+    for split in ('train', 'val'):
+        for i in range(1000):
+            (folder / 'imagenet' / split / f'n{i:04d}').mkdir(parents=True)
+        _make_pictures(folder / 'imagenet' / split, ['n0000', 'n0007'], 70, 50)
+
+
+def _make_pictures(folder: Path, classes: list[str], height: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(2):
+            picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(folder / name / f'{i}.jpg')
 
 
 def checkpoint(folder: Path, task: str, epochs: int) -> Path:

@@ -76,6 +76,18 @@ def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
     assert METRIC[task] in _measure(config, trained, short, tmp_path)
 
 
+@pytest.mark.parametrize('config', mm_runs.RECIPES)
+def test_every_published_recipe_trains(config, tmp_path, request):
+    if 'custom_hooks' in Config.fromfile(config):
+        reason = "mmengine's EMAHook cannot save mmpretrain's TimmClassifier: their keys differ"
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=KeyError))
+    mm_runs.make_cifar10(tmp_path)
+    mm_runs.make_imagenet(tmp_path)
+    short = mm_runs.options(config, 1, tmp_path)
+    assert train_tool.main([config, '--work-dir', str(tmp_path), '--cfg-options', *short]) == 0
+    assert read_checkpoint(tmp_path / 'epoch_1.pth')['meta']['iter'] == 2
+
+
 def test_a_packed_model_is_small_and_whole(tmp_path, capsys):
     narrow = [word for word in mm_runs.options('detection', 1, tmp_path) if word.startswith('model.backbone')]
     config, options = mm_runs.RUNNABLE['detection'], [*narrow, 'model.neck.in_channels=[16,16,32,32]']
