@@ -30,32 +30,34 @@ def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def cubic_taps(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `cubic_matrix` is made of: A = the sum over four taps of weight times sample.
+    """The four samples that each sample of a cubic resize is a sum of, pixel centres at i + 1/2.
+
+    w[i, t] = k(s_i - n_t) for the four samples n next to s_i = (i + 1/2) source / to - 1/2
 
     Args:
         to: Samples after resizing.
         source: Samples before.
         like: Tensor whose device the results get.
-        a: Slope of the kernel at 1.
+        a: Slope of the kernel k at 1.
 
     Returns:
-        Weights (to, 4) and the samples taken, ones in rows of zeros (to, 4, source), in float32 or better.
+        Their weights (to, 4), in float32 or better, and their places (to, 4), moved into [0, source - 1].
+
+    Source: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 15.
     """
-    rows, columns = _index(to, like), _index(source, like)
+    rows = _index(to, like)
     position = (rows + 0.5) * source / (rows[-1:] + 1) - 0.5
     neighbour = position.floor()[:, None] + (_index(4, like) - 1)
     distance = (position[:, None] - neighbour).abs()
     near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    taken = neighbour.clamp(0, source - 1)[:, :, None] == columns
-    return torch.where(distance <= 1, near, far), taken.to(rows.dtype)
+    return torch.where(distance <= 1, near, far), neighbour.clamp(0, source - 1).long()
 
 
 def cubic_matrix(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> torch.Tensor:
     """Cubic convolution with borders repeated, pixel centres at i + 1/2 (torch's `mode='bicubic'`).
 
-    A[i, j] is the sum of k(s_i - n) over the four samples n next to s_i = (i + 1/2) source / to - 1/2 that, moved into
-    [0, source - 1], are j.
+    A[i, j] is the sum of the weights of `cubic_taps` whose place is j.
 
     Args:
         to: Samples after resizing.
@@ -65,10 +67,9 @@ def cubic_matrix(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> 
 
     Returns:
         Matrix (to, source); the identity when the lengths are equal.
-
-    Source: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 15.
     """
-    weight, taken = cubic_taps(to, source, like, a)
+    weight, place = cubic_taps(to, source, like, a)
+    taken = place[:, :, None] == torch.arange(source, device=like.device)  # to 4 source
     return (weight[:, :, None] * taken).sum(1).to(like.dtype)
 
 
@@ -78,8 +79,8 @@ def apply_sides(x: torch.Tensor, tall: torch.Tensor | None = None, wide: torch.T
     Shape:
         (B, H, W, C), (H', H), (W', W) -> (B, H', W', C)
     """
-    if tall is not None:  # columns and channels as one axis would need no transposes, but torch cannot trace it
-        x = (tall @ x.transpose(1, 2)).transpose(1, 2)
+    if tall is not None:
+        x = (tall @ x.flatten(2)).unflatten(2, x.shape[2:])
     return x if wide is None else wide @ x
 
 
@@ -96,13 +97,16 @@ def resize_map(x: torch.Tensor, height: Any, width: Any) -> torch.Tensor:
     Returns:
         Map (B, height, width, C).
     """
-    sides = zip((height, width), x.shape[1:3], strict=True)
-    return apply_sides(x, *(cubic_matrix(to, source, x) if _differ(to, source) else None for to, source in sides))
-
-
-def _differ(length: Any, other: Any) -> bool:
-    """Whether two lengths may differ; a traced graph must not branch on a symbol."""
-    return not (isinstance(length, int) and isinstance(other, int) and length == other)
+    if all(isinstance(side, int) for side in (*x.shape[1:3], height, width)):
+        sides = zip((height, width), x.shape[1:3], strict=True)
+        return apply_sides(x, *(None if to == source else cubic_matrix(to, source, x) for to, source in sides))
+    # torch cannot trace a symbolic side that a matrix product joins with another axis
+    for axis, to in ((1, height), (2, width)):
+        weight, place = cubic_taps(to, x.shape[axis], x)
+        weight = weight.to(x.dtype).view(-1, *(1,) * (2 - axis), 1, 4)  # broadcasts over what follows the axis
+        first, *others = (x.index_select(axis, place[:, t]) * weight[..., t] for t in range(4))
+        x = sum(others, start=first)
+    return x
 
 
 def _index(length: int, like: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,8 @@ class PatchEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.empty(dim, **dd))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = resize_map(x, *(-(-side // self.patch) * self.patch for side in x.shape[1:3]))
+        patch = self.patch  # rounded up without negative numbers, whose quotient ONNX rounds the other way
+        x = resize_map(x, *((side + patch - 1) // patch * patch for side in x.shape[1:3]))
         kernel = self.kernel()
         padding = (kernel.shape[-1] - self.patch) // 2
         x = F.conv2d(x.permute(0, 3, 1, 2), kernel, self.bias, self.patch, padding)
@@ -281,9 +282,10 @@ def _shrink(mixers: Sequence[Any], height: Any, width: Any, like: torch.Tensor) 
     tall, wide = cubic_matrix(height, rows, like), cubic_matrix(width, columns, like)
     if len(mixers) == 1 or 4 * height >= rows:
         return [none] * (len(mixers) - 1) + [(tall, wide)]
-    weight, taken = (part.to(like.dtype) for part in cubic_taps(height, rows, like))
-    one = torch.eye(height, dtype=like.dtype, device=like.device)
-    return [(taken.flatten(0, 1), None), ((one[:, :, None] * weight).flatten(1), wide)]
+    weight, place = cubic_taps(height, rows, like)
+    taken = place.flatten()[:, None] == torch.arange(rows, device=like.device)  # 4*height rows
+    summed = torch.eye(height, device=like.device)[:, :, None] * weight  # height height 4
+    return [(taken.to(like.dtype), None), (summed.flatten(1).to(like.dtype), wide)]
 
 
 class RaftMLP(StagedBackbone):
