@@ -12,5 +12,9 @@ _base_ = [
 
 model = dict(model_name='strip_mlp_tiny_light', drop_path_rate=0.1)
 train_dataloader = dict(batch_size=128)
-optim_wrapper = dict(optimizer=dict(lr=5e-4 * 128 / 300))
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4 * 128 / 300),
+    # Of four axes in the official code, so they decay there.
+    paramwise_cfg=dict(custom_keys={'mlp.gamma': dict(decay_mult=1.0), 'mlp.beta': dict(decay_mult=1.0)}),
+)
 auto_scale_lr = dict(base_batch_size=128)
