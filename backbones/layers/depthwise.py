@@ -1,7 +1,10 @@
 """The gradient of a depthwise convolution by its kernels, made fast on a processor."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.nn.grad import conv2d_weight
 
 __all__ = ['depthwise_kernel_grad']
 
@@ -29,5 +32,6 @@ def depthwise_kernel_grad(x: torch.Tensor, above: torch.Tensor, kernel_size: int
         columns = min(COLUMNS, kernel_size - start)
         seen = padded[..., start : start + width + columns - 1]
         shape = (channels, 1, kernel_size, columns)
-        parts.append(torch.nn.grad.conv2d_weight(seen, shape, above, padding=(pad, 0), groups=channels))
+        both: Any = (pad, 0)  # torch's annotation knows one padding for both axes alone
+        parts.append(conv2d_weight(seen, shape, above, padding=both, groups=channels))
     return torch.cat(parts, dim=-1)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch.nn.grad import conv2d_input
 
 from .depthwise import depthwise_kernel_grad
 from .parts import may_run_in_parts
@@ -24,7 +25,7 @@ from .parts import may_run_in_parts
 __all__ = ['shift_groups', 'shifted_depthwise']
 
 ROWS, COLUMNS = 1, 2  # axes of a map (B, H, W, C) that are rolled
-PART = 2**18  # elements of a map that each thread takes at a time
+PART = 2**19  # elements of a map that each thread takes at a time
 
 
 def shift_groups(x: torch.Tensor, distances: Sequence[int], axis: int) -> torch.Tensor:
@@ -45,13 +46,25 @@ def shift_groups(x: torch.Tensor, distances: Sequence[int], axis: int) -> torch.
 
 def _roll(x: torch.Tensor, distance: int, axis: int) -> torch.Tensor:
     side = x.shape[axis]
-    distance = distance % side if isinstance(side, int) else distance
+    known = isinstance(side, int)
+    distance = distance % side if known else distance
     if distance == 0:
         return x
     if not torch.compiler.is_compiling():
         return x.roll(distance, axis)
-    before = (slice(None),) * axis  # torch traces a roll as a gather with computed indices
-    return torch.cat([x[*before, -distance:], x[*before, :-distance]], dim=axis)
+    # torch would trace a roll as a gather with computed indices
+    if known:
+        return torch.cat([_cut(x, axis, -distance, None), _cut(x, axis, None, -distance)], dim=axis)
+    # a slice as long as the side less the distance may be empty, and torch would trace it for other sides alone
+    if distance > 0:
+        return _cut(torch.cat([_cut(x, axis, -distance, None), x], dim=axis), axis, None, side)
+    return _cut(torch.cat([x, _cut(x, axis, None, -distance)], dim=axis), axis, -side, None)
+
+
+def _cut(x: torch.Tensor, axis: int, start: int | None, stop: int | None) -> torch.Tensor:
+    index = [slice(None)] * x.ndim
+    index[axis] = slice(start, stop)
+    return x[tuple(index)]
 
 
 def shifted_depthwise(
@@ -99,10 +112,10 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values = ctx.saved_tensors
+        x, horizontal, vertical, bias = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            return *torch.autograd.grad(_by_slices(*values, ctx.distances), values, grad, create_graph=True), None
-        x, horizontal, vertical, _ = values
+            y = _by_slices(x, horizontal, vertical, bias, ctx.distances)
+            return *torch.autograd.grad(y, ctx.saved_tensors, grad, create_graph=True), None
         d_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         d_horizontal, d_vertical = torch.zeros_like(horizontal), torch.zeros_like(vertical)
         for part in _parts(x):
@@ -122,10 +135,8 @@ def _parts(x: torch.Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _shifted_back(
-    above: torch.Tensor, kernels: torch.Tensor, distances: Sequence[int], axis: int
-) -> torch.Tensor:
+def _shifted_back(above: torch.Tensor, kernels: torch.Tensor, distances: Sequence[int], axis: int) -> torch.Tensor:
     """Gradient (B, H, W, C) by the map that was shifted and then convolved, for that of the outcome (B, C, H, W)."""
     channels, pad = kernels.shape[0], kernels.shape[-1] // 2
-    d_shifted = torch.nn.grad.conv2d_input(above.shape, kernels, above, padding=pad, groups=channels)
+    d_shifted = conv2d_input(above.shape, kernels, above, padding=pad, groups=channels)
     return shift_groups(d_shifted.permute(0, 2, 3, 1), [-d for d in distances], axis)

@@ -48,8 +48,9 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim, EPS, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[2:]
-        x = zero_pad(x, (0, -width % self.patch, 0, -height % self.patch))
+        # a free side of a traced graph gets as many zeros as any could need: the convolution leaves the rest out
+        bottom, right = (-side % self.patch if isinstance(side, int) else self.patch - 1 for side in x.shape[2:])
+        x = zero_pad(x, (0, right, 0, bottom))
         x = x.contiguous(memory_format=torch.channels_last)  # so that the norm gets its axis last without a copy
         return self.norm(self.proj(x).permute(0, 2, 3, 1))  # B C H W -> B H W C
 
@@ -104,13 +105,14 @@ class MixShift(nn.Module):
 
         One convolution of all channels with zeros in its kernels is faster than one for each group.
         """
-        largest = max(conv.kernel_size[0] for conv in self.horizontal)
-        padded = []
-        for convs in (self.horizontal, self.vertical):
-            weights = [F.pad(conv.weight, ((largest - conv.weight.shape[-1]) // 2,) * 4) for conv in convs]
-            padded.append(torch.cat(weights))
-        across, down = (torch.cat([conv.bias for conv in convs]) for convs in (self.horizontal, self.vertical))
-        return *padded, across + down
+        directions: list[list[Any]] = [list(self.horizontal), list(self.vertical)]
+        largest = max(conv.kernel_size[0] for conv in directions[0])
+        horizontal, vertical = (
+            torch.cat([F.pad(conv.weight, (largest // 2 - conv.padding[0],) * 4) for conv in convs])
+            for convs in directions
+        )
+        across, down = (torch.cat([conv.bias for conv in convs]) for convs in directions)
+        return horizontal, vertical, across + down
 
     def fuse(self) -> 'FusedMixShift':
         """The same with its kernels put together once."""
@@ -189,8 +191,8 @@ class MsMlp(StagedBackbone):
         init_values: First value of the scale behind each channel mixer.
         img_size: Side or (height, width) in pixels; no weight depends on it, any other size works too.
         num_classes, in_chans, global_pool, drop_rate: As `StagedBackbone`.
-        drop_path_rate: Rate of stochastic depth at the last block, growing linearly from 0 (published: 0.1 for tiny, 0.4
-            for small, 0.5 for base).
+        drop_path_rate: Rate of stochastic depth at the last block, growing linearly from 0 (published: 0.1 for tiny,
+            0.4 for small, 0.5 for base).
 
     Raises:
         ValueError: Numbers of stages or groups differ, a count is less than 1, or a kernel is even.
