@@ -6,8 +6,8 @@ from .mlp import NormMlp, fold_affine
 from .overlap import overlap_merge, overlap_partition
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
-from .shift import shift_groups, shifted_depthwise
 from .response_mlp import ResponseMlp
+from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .window import covering, window_linear, window_merge, window_partition, zero_pad
 
