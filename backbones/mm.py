@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from mmengine.utils import is_installed
 from timm.models import group_parameters
@@ -43,6 +44,7 @@ except ImportError:  # mmdet is optional: without it there is no pyramid to exte
 
 __all__ = [
     'AdaptiveClipOptimWrapper',
+    'ClassifierEMAHook',
     'TimmFeatures',
     'TimmLayerDecayConstructor',
     'WholeFileBackend',
@@ -415,6 +417,26 @@ class AdaptiveClipOptimWrapper(OptimWrapper):
         parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         adaptive_clip_grad(parameters, self.clip_factor)
         super().step(**kwargs)
+
+
+@HOOKS.register_module()
+class ClassifierEMAHook(EMAHook):
+    """mmengine's averaged weights, for mmpretrain's ``TimmClassifier``.
+
+    That class leaves ``model.`` out of its keys, but not inside the hook's copy, since torch takes renamed keys
+    of the outermost module alone; mmengine's hook then fails when it saves. Here the copy names its weights as the
+    model does.
+    """
+
+    def before_run(self, runner) -> None:
+        super().before_run(runner)
+        own = self.src_model.state_dict().keys()
+
+        def renamed(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: dict) -> dict[str, Tensor]:
+            names = {key: key.replace('module.model.', 'module.', 1) for key in state}
+            return {names[k] if names[k].removeprefix('module.') in own else k: v for k, v in state.items()}
+
+        self.ema_model._register_state_dict_hook(renamed)
 
 
 class WholeFileBackend(LocalBackend):

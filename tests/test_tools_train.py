@@ -77,15 +77,25 @@ def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
 
 
 @pytest.mark.parametrize('config', mm_runs.RECIPES)
-def test_every_published_recipe_trains(config, tmp_path, request):
-    if 'custom_hooks' in Config.fromfile(config):
-        reason = "mmengine's EMAHook cannot save mmpretrain's TimmClassifier: their keys differ"
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=KeyError))
+def test_every_published_recipe_trains(config, tmp_path):
     mm_runs.make_cifar10(tmp_path)
     mm_runs.make_imagenet(tmp_path)
     short = mm_runs.options(config, 1, tmp_path)
     assert train_tool.main([config, '--work-dir', str(tmp_path), '--cfg-options', *short]) == 0
     assert read_checkpoint(tmp_path / 'epoch_1.pth')['meta']['iter'] == 2
+
+
+def test_averaged_weights_of_a_classifier_are_resumed_and_measured(tmp_path):
+    mm_runs.make_imagenet(tmp_path)
+    config = 'configs/classification/lsnet_t_imagenet.py'
+    for epochs, more in ((1, []), (2, ['--resume'])):
+        words = mm_runs.options(config, epochs, tmp_path)
+        assert train_tool.main([config, '--work-dir', str(tmp_path), *more, '--cfg-options', *words]) == 0
+    checkpoint = read_checkpoint(tmp_path / 'epoch_2.pth')
+    assert int(checkpoint['ema_state_dict']['steps']) == 4
+    for key, value in checkpoint['state_dict'].items():  # the averaged weights are saved as the model's
+        assert checkpoint['ema_state_dict'][f'module.{key}'].shape == value.shape
+    assert METRIC['classification'] in _measure(config, tmp_path / 'epoch_2.pth', words, tmp_path)
 
 
 def test_a_packed_model_is_small_and_whole(tmp_path, capsys):

@@ -18,5 +18,5 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-custom_hooks = [dict(type='EMAHook', momentum=4e-5, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='ClassifierEMAHook', momentum=4e-5, priority='ABOVE_NORMAL')]
 auto_scale_lr = dict(base_batch_size=2048)
