@@ -130,7 +130,14 @@ class _ByImage(torch.autograd.Function):
             d_w1.addmm_(d_z.t(), y)
             d_b1 += d_z.sum(0)
             below[i], *found = torch.ops.aten.native_layer_norm_backward(
-                d_z @ w1, image, image.shape[1:], center, rstd, weight, bias, [True, weight is not None, bias is not None]
+                d_z @ w1,
+                image,
+                image.shape[1:],
+                center,
+                rstd,
+                weight,
+                bias,
+                [True, weight is not None, bias is not None],
             )
             for total, value in zip((d_weight, d_bias), found, strict=True):
                 if total is not None:

@@ -155,7 +155,8 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.drop_path(self.scale(self.mlp(self.mixer(x))))
+        y = self.scale(self.mlp(self.mixer(x))).to(x.dtype)  # under autocast the scale would spread float32
+        return x + self.drop_path(y)
 
     def fuse(self) -> 'FusedBlock':
         """The same with the scale inside the last linear layer, and mixer and MLP fused."""

@@ -3,7 +3,7 @@ of r groups of channels at once. Patches of several sizes, embedded together, gi
 
 Paper: RaftMLP: How Much Can Be Done Without Attention and with Less Spatial Locality?, arXiv 2108.04384 (ACCV 2022).
 Code: okojoalg/raft-mlp@6060d5d, Apache-2.0.
-Differs: The code's maps stay channels last here and no map is unfolded: the patches of several sizes are one
+Differs: The maps stay channels last here and no map is unfolded: the patches of several sizes are one
     convolution whose kernel is the sum of all. Vectors of the token mixers run over the position first and the raft
     inside it, and norms have the natural order of channels; published weights are reordered. The code's `shortcut`, a
     classifier on all levels, and its dropout are used by none of its configurations and are left out.
@@ -35,6 +35,7 @@ __all__ = ['RaftMLP']
 
 Grid = tuple[int, int]
 Matrix = torch.Tensor | None
+Sides = tuple[Matrix, Matrix]  # tall (H', H) and wide (W', W); None leaves a side as it is
 
 
 class ChannelsLast(nn.Module):
@@ -86,7 +87,8 @@ class PatchEmbedding(nn.Module):
             squares = [torch.eye(k * k, device=weight.device, dtype=weight.dtype).view(-1, k, k) for k in self.kernels]
             places = [F.pad(s, ((largest - s.shape[1]) // 2,) * 4).flatten(1) for s in squares]
             weight = weight @ torch.cat(places)
-        return weight.unflatten(2, (largest, largest))
+        kernel = weight.unflatten(2, (largest, largest))
+        return kernel.contiguous(memory_format=torch.channels_last)  # as the map is, or each pass copies it
 
     @torch.no_grad()
     def fuse(self) -> 'PatchEmbedding':
@@ -142,21 +144,24 @@ class TokenMixer(nn.Module):
     def second(self, x: torch.Tensor, tall: Matrix = None, wide: Matrix = None) -> torch.Tensor:
         """(B, hidden, M) -> (B, N', M)"""
         sides = self.mixed(self.grid)
-        return _left(*(_fold(value, sides, tall, wide) for value in (self.fc2.weight, self.fc2.bias)), x)
+        weight, bias = (_fold(value, sides, tall, wide) for value in (self.fc2.weight, self.fc2.bias))
+        return _left(weight, bias, x)
 
     def forward(self, x: torch.Tensor, tall: Matrix = None, wide: Matrix = None) -> torch.Tensor:
         y = self.first(self.norm(x).flatten(1, 2))  # B hidden C
-        return self.second(y, tall, wide).unflatten(1, (len(x[0] if tall is None else tall), -1))
+        return self.second(y, tall, wide).unflatten(1, (x.shape[1] if tall is None else len(tall), -1))
 
     @torch.no_grad()
     def set_grid(self, grid: Grid) -> None:
         """Resample the weights for another grid, so that they take and give its map as they are."""
         if grid != self.grid:
             old, new = self.mixed(self.grid), self.mixed(grid)
-            first, second, bias = resample(self.fc1.weight, self.fc2.weight, self.fc2.bias, old, new)
-            self.fc1.weight, self.fc2.weight = nn.Parameter(first), nn.Parameter(second)
-            self.fc2.bias = nn.Parameter(bias)
-            self.fc1.in_features = self.fc2.out_features = len(bias)
+            values = self.fc1.weight, self.fc2.weight, self.fc2.bias
+            self.fc1.weight, self.fc2.weight, self.fc2.bias = (
+                nn.Parameter(value, before.requires_grad)
+                for value, before in zip(resample(*values, old, new), values, strict=True)
+            )
+            self.fc1.in_features = self.fc2.out_features = len(self.fc2.bias)
             self.grid = grid
 
 
@@ -209,7 +214,7 @@ class HorizontalMixer(TokenMixer):
 
 def _left(weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """W x + b along axis 1 of (B, N, M); matmul would transpose x while the weight learns."""
-    return torch.baddbmm(bias[:, None], weight.expand(x.shape[0], -1, -1), x)
+    return torch.bmm(weight.expand(x.shape[0], -1, -1), x).add_(bias[:, None])
 
 
 def _fold(value: torch.Tensor, sides: Grid, tall: Matrix, wide: Matrix) -> torch.Tensor:
@@ -257,11 +262,12 @@ class Block(nn.Module):
 
     def __init__(self, branches: Sequence[nn.Module], drop_path: float = 0.0) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
+        self.branches: Any = nn.ModuleList(branches)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        *mixers, mlp = self.branches
+        mixers: list[Any] = list(self.branches)
+        mlp = mixers.pop()
         height, width = x.shape[1:3]
         x = resize_map(x, *mixers[0].grid)
         for mixer, sides in zip(mixers, _shrink(mixers, height, width, x), strict=True):
@@ -270,18 +276,18 @@ class Block(nn.Module):
         return x + self.drop_path(mlp(x))
 
 
-def _shrink(mixers: Sequence[Any], height: Any, width: Any, like: torch.Tensor) -> list[tuple[Matrix, Matrix]]:
+def _shrink(mixers: Sequence[Any], height: Any, width: Any, like: torch.Tensor) -> list[Sides]:
     """The resize from the grid to a smaller map, as matrices on what each mixer gives; none where it is not smaller.
 
     The last mixer does it. Rows that it does not look at are not made by the one before, which mixes the columns.
     """
     rows, columns = mixers[0].grid
-    none: tuple[Matrix, Matrix] = (None, None)
+    none: Sides = (None, None)
     if not (isinstance(height, int) and isinstance(width, int) and height < rows and width < columns):
         return [none] * len(mixers)  # a traced graph must not branch on a symbol
     tall, wide = cubic_matrix(height, rows, like), cubic_matrix(width, columns, like)
     if len(mixers) == 1 or 4 * height >= rows:
-        return [none] * (len(mixers) - 1) + [(tall, wide)]
+        return [*[none] * (len(mixers) - 1), (tall, wide)]
     weight, place = cubic_taps(height, rows, like)
     taken = place.flatten()[:, None] == torch.arange(rows, device=like.device)  # 4*height rows
     summed = torch.eye(height, device=like.device)[:, :, None] * weight  # height height 4

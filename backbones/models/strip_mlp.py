@@ -27,7 +27,6 @@ from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import (
     BatchNorm2d,
     ResponseMlp,
-    fold_affine,
     fuse_conv_norm,
     linear_matrix,
     overlap_merge,
