@@ -9,7 +9,7 @@ from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resi
 from .response_mlp import ResponseMlp
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
-from .window import covering, window_linear, window_merge, window_partition, zero_pad
+from .window import window_linear, window_merge, window_partition, zero_pad
 
 __all__ = [
     'Affine',
@@ -22,7 +22,6 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
-    'covering',
     'cubic_matrix',
     'cubic_taps',
     'fold_affine',
