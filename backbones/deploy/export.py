@@ -175,8 +175,9 @@ def _input_size(model: nn.Module, given: Sequence[int] | None, dynamic: Dynamic)
     """(channels, height, width) as given, else as the model says."""
     cfg = pretrained_cfg(model)
     own = () if is_detector(model) else tuple(cfg.get('input_size') or ())
-    if own and cfg.get('fixed_input_size') and isinstance(getattr(model, 'img_size', None), tuple):
-        own = (own[0], *model.img_size)  # ours may have been made, or made anew, for another size
+    made_for: Any = getattr(model, 'img_size', None)
+    if own and cfg.get('fixed_input_size') and isinstance(made_for, tuple):
+        own = (own[0], *made_for)  # ours may have been made, or made anew, for another size
     size = tuple(int(side) for side in given or own)
     if len(size) != 3 or min(size) < 1:
         raise ValueError(

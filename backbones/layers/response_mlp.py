@@ -111,7 +111,7 @@ class _ByImage(torch.autograd.Function):
         x, weight, bias, w1, _, gamma, beta, w2, _ = values
         images, above = x.flatten(1, 2), grad.flatten(1, 2)
         below = torch.empty_like(images)
-        slopes = [None if value is None else torch.zeros_like(value) for value in values[1:]]
+        slopes: list[Any] = [None if value is None else torch.zeros_like(value) for value in values[1:]]
         d_weight, d_bias, d_w1, d_b1, d_gamma, d_beta, d_w2, d_b2 = slopes
         for i, image in enumerate(images):
             h = F.gelu(hidden[i])

@@ -2,13 +2,13 @@
 column likewise; beside it a local branch, and channels are mixed behind a large depthwise convolution.
 
 Paper: Strip-MLP: Efficient Token Interaction for Vision MLP, arXiv 2307.11458 (ICCV 2023).
-Code: Med-Process/Strip_MLP@492d705 and Med-Process/MLP-DINO@3d79a76 (detection); no licence file, their READMEs say MIT.
+Code: Med-Process/Strip_MLP@492d705 and Med-Process/MLP-DINO@3d79a76 (detection); no licence file, READMEs say MIT.
 Differs: The code of the classifier takes square images of one size. Here, as in the code of the detector, the strips of
     a larger map are mixed in overlapping windows of the trained grid, and a trained grid need not be square. The code
     drops paths at rate 0.1 in every block, whatever its configuration says; here `drop_path_rate` says.
 
-Shapes: B batch, C channels, D = C / 2 channels of a branch, H and W height and width of the map (in the strip branch: of
-    a window), P patches that share their weights, G = D / P groups with weights of their own.
+Shapes: B batch, C channels, D = C / 2 channels of a branch, H and W height and width of the map (in the strip branch:
+    of a window), P patches that share their weights, G = D / P groups with weights of their own.
 """
 
 import copy
@@ -286,8 +286,10 @@ class FusedTokenMixer(nn.Module):
         super().__init__()
         require_eval(mixer)
         mixer = copy.deepcopy(mixer)
-        self.norm, self.act, self.spatial = mixer.norm.fuse(), mixer.act, mixer.spatial
-        self.expand = fuse_conv_norm(mixer.expand, mixer.expand_norm)
+        norm: Any = mixer.norm
+        self.norm, self.act, self.spatial = norm.fuse(), mixer.act, mixer.spatial
+        expand_norm: Any = mixer.expand_norm
+        self.expand = fuse_conv_norm(mixer.expand, expand_norm)
         self.strips, self.local = mixer.strips.fuse(), mixer.local
         self.join = _chain(mixer.join_strips, mixer.join)
         self.eval()
