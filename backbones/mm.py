@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import backbones
-from backbones.base import FeatureGetterNet  # timm keeps it in a private module
+from backbones.base import FeatureGetterNet, StagedBackbone  # timm keeps the first in a private module
 
 try:
     from mmdet.models.necks import FPN
@@ -281,10 +281,10 @@ class TimmFeatures(BaseModule):
         if own.keys() <= state.keys() and all(state[key].shape == value.shape for key, value in own.items()):
             surplus = sorted(state.keys() - own.keys() - self._all_keys)
         else:  # another layout: timm converts it while it fills a whole model, whose weights we take over
+            headless = isinstance(getattr(self.net, 'model', None), StagedBackbone)  # ours convert for any classes
+            build = {**self._build, **({'num_classes': 0} if headless else {})}
             try:
-                donor = _create(
-                    self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **self._build
-                )
+                donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **build)
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f'{path} holds no weights of {self.model_name}: {error}') from error
             state, surplus = donor.state_dict(), []

@@ -67,6 +67,8 @@ def test_every_weight_left_in_gets_a_gradient(name, picture):
 @pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 @pytest.mark.parametrize('stages', [-1, 0, 1, 2])
 def test_frozen_stages_stay_as_they_are(name, stages, picture):
+    if stages >= len(TimmFeatures(name).channels):
+        pytest.skip('nothing is left to train')
     model = TimmFeatures(name, frozen_stages=stages)
     assert model.train() is model
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -231,7 +233,8 @@ def test_layer_decay_knows_mmpretrains_classifier(name):
     assert len(rate) == len(list(model.parameters()))
     classifier = {rate[id(p)] for key, p in model.named_parameters() if key.endswith('.bias') and p.shape == (1000,)}
     assert classifier == {1.0}
-    assert rate[id(next(model.parameters()))] == min(rate.values()) < 1.0
+    first = model.model.get_submodule(model.model.pretrained_cfg['first_conv']).weight
+    assert rate[id(first)] == min(rate.values()) < 1.0
 
 
 @pytest.mark.parametrize('paramwise', [{}, {'layer_decay_rate': 2}, {'layer_decay_rate': 0.5, 'rate': 1}])
