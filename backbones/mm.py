@@ -281,7 +281,7 @@ class TimmFeatures(BaseModule):
         if own.keys() <= state.keys() and all(state[key].shape == value.shape for key, value in own.items()):
             surplus = sorted(state.keys() - own.keys() - self._all_keys)
         else:  # another layout: timm converts it while it fills a whole model, whose weights we take over
-            headless = isinstance(getattr(self.net, 'model', None), StagedBackbone)  # ours convert for any classes
+            headless = isinstance(self.net, StagedBackbone)  # ours convert for any classes
             build = {**self._build, **({'num_classes': 0} if headless else {})}
             try:
                 donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **build)
