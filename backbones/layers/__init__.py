@@ -4,12 +4,13 @@ from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_ev
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
 from .overlap import overlap_merge, overlap_partition
+from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
-from .window import window_linear, window_merge, window_partition, zero_pad
+from .window import window_linear, window_merge, window_partition
 
 __all__ = [
     'Affine',
@@ -19,6 +20,7 @@ __all__ = [
     'LayerNormLinear',
     'NormLinear',
     'NormMlp',
+    'PatchEmbed',
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
@@ -29,6 +31,7 @@ __all__ = [
     'linear_matrix',
     'overlap_merge',
     'overlap_partition',
+    'pad_to_patches',
     'require_eval',
     'resize_map',
     'shift_groups',

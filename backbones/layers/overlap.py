@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .window import zero_pad
+from .patch import zero_pad
 
 __all__ = ['overlap_merge', 'overlap_partition']
 
@@ -73,7 +73,12 @@ def overlap_merge(windows: torch.Tensor, height: Any, width: Any) -> torch.Tenso
 
 
 def _several(length: Any, window: int) -> bool:
-    """Whether there may be several windows; a traced graph must not branch on a symbol, and treats one as several."""
+    """Whether there may be several windows; a traced graph must not branch on a symbol, and treats one as several.
+
+    torch.jit traces one size alone, whose lengths it shows as tensors: such a length is known.
+    """
+    if torch.jit.is_tracing():
+        length = int(length)
     return not (isinstance(length, int) and length <= window)
 
 
@@ -104,7 +109,7 @@ def _take(x: torch.Tensor, axis: int, window: int) -> torch.Tensor:
     length = x.shape[axis]
     pads = [0, 0] if axis == 3 else [0, 0, 0, 0]
     if not _several(length, window):
-        pads[-1] = window - length
+        pads[-1] = window - int(length)
         return zero_pad(x, pads)
     index = (_starts(length, window, x)[:, None] + torch.arange(window, device=x.device)).flatten()
     if not isinstance(length, int):  # it may be shorter than a window: what lies beyond it is a row of zeros

@@ -1,8 +1,10 @@
 """When an operator may run for a part of its input at a time: what it leaves in between then stays in the cache."""
 
+from collections.abc import Iterator
+
 import torch
 
-__all__ = ['may_run_in_parts']
+__all__ = ['may_run_in_parts', 'parts_of']
 
 
 def may_run_in_parts(*values: torch.Tensor | None) -> bool:
@@ -21,3 +23,15 @@ def may_run_in_parts(*values: torch.Tensor | None) -> bool:
     if kinds not in ({('cpu', torch.float32)}, {('cpu', torch.float64)}):
         return False
     return not torch.is_grad_enabled() or len({value is not None and value.requires_grad for value in values}) == 1
+
+
+def parts_of(x: torch.Tensor, elements: int) -> Iterator[slice]:
+    """Images to take at a time: as many as hold `elements` of the map for each thread, but one at least.
+
+    Args:
+        x: Map (B, ...).
+        elements: What of it stays in the cache of a processor core, with what is made of it.
+    """
+    step = max(1, elements * torch.get_num_threads() // max(1, x[:1].numel()))
+    for start in range(0, len(x), step):
+        yield slice(start, start + step)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ['cubic_matrix', 'linear_matrix', 'resize_map']
+__all__ = ['apply_sides', 'cubic_matrix', 'cubic_taps', 'linear_matrix', 'resize_map']
 
 
 def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:

@@ -12,15 +12,14 @@ One meaning, two ways to run it: as slices and concats, which `torch.compile`, `
 understand, and on a processor for a few images at a time, with a gradient of its own that keeps no shifted map.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv2d_input
 
 from .depthwise import depthwise_kernel_grad
-from .parts import may_run_in_parts
+from .parts import may_run_in_parts, parts_of
 
 __all__ = ['shift_groups', 'shifted_depthwise']
 
@@ -105,7 +104,7 @@ class _InParts(torch.autograd.Function):
         ctx.save_for_backward(x, horizontal, vertical, bias)
         ctx.distances = distances
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for part in _parts(x):
+        for part in parts_of(x, PART):
             y = _convolve(shift_groups(x[part], distances, COLUMNS), horizontal, bias)
             torch.add(y, _convolve(shift_groups(x[part], distances, ROWS), vertical), out=out[part])
         return out
@@ -118,7 +117,7 @@ class _InParts(torch.autograd.Function):
             return *torch.autograd.grad(y, ctx.saved_tensors, grad, create_graph=True), None
         d_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         d_horizontal, d_vertical = torch.zeros_like(horizontal), torch.zeros_like(vertical)
-        for part in _parts(x):
+        for part in parts_of(x, PART):
             above = grad[part].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
             across = _shifted_back(above, horizontal, ctx.distances, COLUMNS)
             torch.add(across, _shifted_back(above, vertical, ctx.distances, ROWS), out=d_x[part])
@@ -126,13 +125,6 @@ class _InParts(torch.autograd.Function):
                 shifted = shift_groups(x[part], ctx.distances, axis).permute(0, 3, 1, 2)
                 d_kernels += depthwise_kernel_grad(shifted, above, d_kernels.shape[-1])
         return d_x, d_horizontal, d_vertical, grad.sum((0, 1, 2)), None
-
-
-def _parts(x: torch.Tensor) -> Iterator[slice]:
-    """Images to take at a time, so that what is made of them stays in the processor's cache."""
-    step = max(1, PART * torch.get_num_threads() // math.prod(x.shape[1:]))
-    for start in range(0, x.shape[0], step):
-        yield slice(start, start + step)
 
 
 def _shifted_back(above: torch.Tensor, kernels: torch.Tensor, distances: Sequence[int], axis: int) -> torch.Tensor:

@@ -1,29 +1,15 @@
 """Maps with channels last, cut into square windows and put together again, and a linear map over each window."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from .parts import may_run_in_parts
+from .parts import may_run_in_parts, parts_of
+from .patch import zero_pad
 
-__all__ = ['window_linear', 'window_merge', 'window_partition', 'zero_pad']
+__all__ = ['window_linear', 'window_merge', 'window_partition']
 
 PART = 2**18  # elements of a map that each thread takes at a time
-
-
-def zero_pad(x: torch.Tensor, pads: Sequence[Any]) -> torch.Tensor:
-    """Zeros around a map; the map itself, and no copy of it, where there is nothing to add.
-
-    Args:
-        x: Map.
-        pads: Zeros before and behind the last axis, then the one before it, and so on; numbers, or symbols of a traced
-            graph.
-    """
-    known = all(isinstance(pad, int) for pad in pads)  # a traced graph must not branch on a symbol
-    return x if known and not any(pads) else F.pad(x, tuple(pads))
 
 
 def window_partition(x: torch.Tensor, window: int) -> torch.Tensor:
@@ -113,7 +99,7 @@ class _InParts(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias)
         ctx.before = before
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for part in _parts(x):
+        for part in parts_of(x, PART):
             out[part] = _linear(x[part], weight, bias, before)
         return out
 
@@ -125,15 +111,9 @@ class _InParts(torch.autograd.Function):
             return *torch.autograd.grad(y, (x, weight, bias), grad, create_graph=True), None
         d_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        for part in _parts(x):
+        for part in parts_of(x, PART):
             above = _gather(grad[part], weight, ctx.before)
             d_weight.baddbmm_(above, _gather(x[part], weight, ctx.before).mT)
             d_bias += above.sum(2)
             d_x[part] = _merge(torch.bmm(weight.mT, above), x[part], ctx.before)
         return d_x, d_weight, d_bias, None
-
-
-def _parts(x: torch.Tensor) -> Iterator[slice]:
-    step = max(1, PART * torch.get_num_threads() // max(1, x[0].numel()))
-    for start in range(0, len(x), step):
-        yield slice(start, start + step)

@@ -22,7 +22,7 @@ from torch import nn
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, rename, unwrap
-from ..layers import LayerNormLinear, NormMlp, require_eval, shifted_depthwise, zero_pad
+from ..layers import LayerNormLinear, NormMlp, PatchEmbed, require_eval, shifted_depthwise
 
 __all__ = ['MsMlp']
 
@@ -30,40 +30,17 @@ PATCH = 4  # pixels: side of a patch
 EPS = 1e-6  # of every layer normalisation
 
 
-class PatchEmbed(nn.Module):
-    """Patches of P x P positions, projected and normalised; an incomplete patch is filled with zeros.
-
-    y = LN(W * x)
-
-    Shape:
-        (B, in_chs, H, W) -> (B, ceil(H / P), ceil(W / P), dim)
-
-    Source: JegZheng/MS-MLP@a10d34d:models/ms_mlp.py:PatchEmbed
-    """
-
-    def __init__(self, in_chs: int, dim: int, patch: int, **dd: Any) -> None:
-        super().__init__()
-        self.patch = patch
-        self.proj = nn.Conv2d(in_chs, dim, patch, patch, **dd)
-        self.norm = nn.LayerNorm(dim, EPS, **dd)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # a free side of a traced graph gets as many zeros as any could need: the convolution leaves the rest out
-        bottom, right = (-side % self.patch if isinstance(side, int) else self.patch - 1 for side in x.shape[2:])
-        x = zero_pad(x, (0, right, 0, bottom))
-        x = x.contiguous(memory_format=torch.channels_last)  # so that the norm gets its axis last without a copy
-        return self.norm(self.proj(x).permute(0, 2, 3, 1))  # B C H W -> B H W C
-
-
 class Downsample(PatchEmbed):
     """Patches of 2 x 2 positions of a map.
 
     Shape:
         (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C)
+
+    Source: JegZheng/MS-MLP@a10d34d:models/ms_mlp.py:PatchEmbed
     """
 
     def __init__(self, dim: int, **dd: Any) -> None:
-        super().__init__(dim, 2 * dim, 2, **dd)
+        super().__init__(dim, 2 * dim, 2, EPS, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.permute(0, 3, 1, 2))
@@ -228,7 +205,7 @@ class MsMlp(StagedBackbone):
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         _check(embed_dim, depths, distances, kernel_sizes)
-        self.stem = PatchEmbed(in_chans, embed_dim, PATCH, **dd)
+        self.stem = PatchEmbed(in_chans, embed_dim, PATCH, EPS, **dd)
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
         for i, (depth, sizes) in enumerate(zip(depths, kernel_sizes, strict=True)):
@@ -298,8 +275,6 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: MsMlp) -> dict[str, torch.T
     state = unwrap(checkpoint)
     if not is_ours(model, state):
         state = rename(state, KEYS)
-    if not model.num_classes:
-        state = {key: value for key, value in state.items() if not key.startswith('head')}
     return check_fit(model, state, adapt=('head.linear', 'stem.proj'))
 
 

@@ -27,32 +27,20 @@ from torch import nn
 
 from ..base import Stage, StagedBackbone, create, pair
 from ..keys import check_fit, is_ours, rename, unwrap
-from ..layers import NormMlp, fold_affine, linear_matrix, require_eval, window_linear, window_partition, zero_pad
+from ..layers import (
+    NormMlp,
+    PatchEmbed,
+    fold_affine,
+    linear_matrix,
+    require_eval,
+    window_linear,
+    window_partition,
+    zero_pad,
+)
 
 __all__ = ['SwinMlp']
 
 PATCH = 4  # pixels: side of a patch
-
-
-class PatchEmbed(nn.Module):
-    """Patches of 4 x 4 pixels, projected and normalised; an incomplete patch is filled with zeros.
-
-    Shape:
-        (B, in_chans, H, W) -> (B, ceil(H / 4), ceil(W / 4), C)
-
-    Source: microsoft/Swin-Transformer@f82860b:models/swin_mlp.py:PatchEmbed
-    """
-
-    def __init__(self, in_chans: int, dim: int, **dd: Any) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_chans, dim, PATCH, PATCH, **dd)
-        self.norm = nn.LayerNorm(dim, **dd)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[2:]
-        x = zero_pad(x, (0, -width % PATCH, 0, -height % PATCH))
-        x = x.contiguous(memory_format=torch.channels_last)  # so that the norm gets its axis last without a copy
-        return self.norm(self.proj(x).permute(0, 2, 3, 1))  # B C H W -> B H W C
 
 
 class PatchMerging(nn.Module):
@@ -222,7 +210,7 @@ class SwinMlp(StagedBackbone):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         dims = [embed_dim * 2**i for i in range(len(depths))]
         _check(dims, depths, num_heads, window_size)
-        self.stem = PatchEmbed(in_chans, embed_dim, **dd)
+        self.stem = PatchEmbed(in_chans, embed_dim, PATCH, **dd)
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
         for i, (dim, depth, heads) in enumerate(zip(dims, depths, num_heads, strict=True)):
@@ -285,8 +273,6 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: SwinMlp) -> dict[str, torch
     if not is_ours(model, state):
         state = rename(state, KEYS)
         state.update({key: _by_rows(value) for key, value in state.items() if '.downsample.' in key})
-    if not model.num_classes:
-        state = {key: value for key, value in state.items() if not key.startswith('head')}
     for name, mixer in model.named_modules():
         weight, bias = f'{name}.weight', f'{name}.bias'
         if isinstance(mixer, SpatialMlp) and weight in state and bias in state:
