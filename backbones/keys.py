@@ -116,7 +116,7 @@ def check_fit(model: nn.Module, state: dict[str, torch.Tensor], adapt: Iterable[
     """`state` with every key and shape that `model` has, or an error that lists what differs.
 
     Counters of batch normalisation, which published files may lack, are filled in; weights of parts that a feature
-    extractor pruned away (prefixes in `model.pruned`) are left out.
+    extractor pruned away (prefixes in `model.pruned`), and of a head that a model without classes lacks, are left out.
 
     Args:
         model: Model that the state is for.
@@ -127,8 +127,8 @@ def check_fit(model: nn.Module, state: dict[str, torch.Tensor], adapt: Iterable[
         ValueError: Keys are missing or left over, or shapes differ.
     """
     own = model.state_dict()
-    pruned = getattr(model, 'pruned', ())
-    state = {key: value for key, value in state.items() if key in own or not key.startswith(pruned)}
+    absent = (*getattr(model, 'pruned', ()), *(() if getattr(model, 'num_classes', 1) else ('head',)))
+    state = {key: value for key, value in state.items() if key in own or not key.startswith(absent)}
     counters = {key: own[key].detach().clone() for key in own if key.endswith('.num_batches_tracked')}
     state = {**{key: value for key, value in counters.items() if key not in state}, **state}
     adapt = tuple(adapt)

@@ -409,8 +409,6 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: LSNet) -> dict[str, torch.T
         state = rename(state, KEYS)
         if model.distilled:
             state = {k.replace('head.', 'head.cls.').replace('head_dist.', 'head.dist.'): v for k, v in state.items()}
-    if not model.num_classes:
-        state = {key: value for key, value in state.items() if not key.startswith('head')}
     own = model.state_dict()
     for key, table in state.items():
         if key.endswith('attention_biases') and key in own and table.shape != own[key].shape:

@@ -170,8 +170,6 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: ScalingMlp) -> dict[str, to
         first = state.get('stem.weight')
         if first is not None and first.ndim == 2 and first.shape[1] % (PUBLISHED_SIZE[0] * PUBLISHED_SIZE[1]) == 0:
             state['stem.weight'] = first.unflatten(1, (-1, *PUBLISHED_SIZE))
-    if not model.num_classes:
-        state = {key: value for key, value in state.items() if not key.startswith('head')}
     first = state.get('stem.weight')
     if first is not None and first.ndim == 4 and tuple(first.shape[2:]) != model.img_size:
         state['stem.weight'] = _resample(first, model.img_size)

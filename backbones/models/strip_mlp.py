@@ -31,8 +31,8 @@ from ..layers import (
     linear_matrix,
     overlap_merge,
     overlap_partition,
+    pad_to_patches,
     require_eval,
-    zero_pad,
 )
 
 __all__ = ['StripMLP']
@@ -364,9 +364,7 @@ class Patches(nn.Module):
         self.conv = nn.Conv2d(in_chs, out_chs, side, side, groups=groups, bias=False, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[2:]
-        x = zero_pad(x, (0, -width % self.side, 0, -height % self.side))
-        return self.conv(x.contiguous(memory_format=torch.channels_last))
+        return self.conv(pad_to_patches(x, self.side).contiguous(memory_format=torch.channels_last))
 
 
 class MultiPathDownsample(nn.Module):
@@ -527,8 +525,6 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: StripMLP) -> dict[str, torc
     if not is_ours(model, state):
         state = rename(rename(state, SPELLINGS), KEYS)
         state = {k: v.flatten() if k.endswith(('.gamma', '.beta')) else v for k, v in state.items()}
-    if not model.num_classes:
-        state = {key: value for key, value in state.items() if not key.startswith('head')}
     for name, module in model.named_modules():
         if isinstance(module, StripMixer):
             own = {key: state[f'{name}.{key}'] for key in module.state_dict() if f'{name}.{key}' in state}
