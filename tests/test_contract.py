@@ -1,6 +1,7 @@
 """timm's contract, held against every registered backbone."""
 
 import copy
+import re
 
 import pytest
 import timm
@@ -310,4 +311,8 @@ def test_contract_of_every_backbone(every):
 def test_contract_names():
     names = backbones.list_models()
     assert names and set(names) <= set(timm.list_models())
-    assert all(timm.model_entrypoint(n).__doc__ for n in names)
+    for name in names:
+        text = timm.model_entrypoint(name).__doc__
+        assert text
+        assert f'{facts(name).parameters / 1e6:.1f} M parameters' in text, name
+        assert re.search(r'\d G MACs at \d+ x \d+\.', text), name
