@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torchvision.ops import nms
 
-__all__ = ['AnchorDetector', 'is_detector', 'keep_scores', 'onnx_keep_scores']
+__all__ = ['AnchorDetector', 'is_detector', 'keep_scores']
 
 _NEVER = -1e9  # logit of what fills up a selection: its sigmoid is 0
 
@@ -44,17 +44,6 @@ def keep_scores(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float,
 @keep_scores.register_fake
 def _(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, most: int) -> torch.Tensor:
     return torch.empty_like(scores)
-
-
-def onnx_keep_scores(boxes, scores, iou_threshold: float, most: int):
-    """`keep_scores` in ONNX: one NonMaxSuppression over all pictures and classes, whose indices point into `scores`."""
-    from onnxscript import opset18
-
-    op: Any = opset18  # records nodes and is typed as if it computed
-
-    limits = op.Constant(value_ints=[most]), op.Constant(value_floats=[iou_threshold]), op.Constant(value_floats=[0.0])
-    chosen = op.NonMaxSuppression(boxes, scores, *limits)  # (boxes kept, 3): picture, class, candidate
-    return op.ScatterND(op.Mul(scores, op.Constant(value_float=0.0)), chosen, op.GatherND(scores, chosen))
 
 
 def is_detector(model: nn.Module) -> bool:

@@ -22,8 +22,9 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch import nn
 
-from .detector import is_detector, onnx_keep_scores
+from .detector import is_detector
 from .fuse import fuse
+from .translate import translations
 from .verify import Check, Disagreement, Thresholds, verify
 from .wrap import Exportable, Kind, as_text, describe, pretrained_cfg
 
@@ -215,7 +216,7 @@ def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], ops
                 opset_version=opset,
                 input_names=['input'],
                 output_names=[*module.names, *module.extra],
-                custom_translation_table={torch.ops.backbones.keep_scores.default: onnx_keep_scores},
+                custom_translation_table=translations(),
                 optimize=False,
                 verbose=False,
             )

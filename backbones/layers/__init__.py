@@ -1,6 +1,7 @@
 """Shared operators and modules that families are built of."""
 
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .free import covering, free_narrow, free_pad, free_reshape
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
 from .overlap import overlap_merge, overlap_partition
@@ -24,9 +25,13 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
+    'covering',
     'cubic_matrix',
     'cubic_taps',
     'fold_affine',
+    'free_narrow',
+    'free_pad',
+    'free_reshape',
     'fuse_conv_norm',
     'linear_matrix',
     'overlap_merge',

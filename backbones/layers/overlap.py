@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from .free import free_reshape
 from .patch import zero_pad
 
 __all__ = ['overlap_merge', 'overlap_partition']
@@ -33,15 +34,18 @@ def overlap_partition(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
         Windows (B * n, C, *window); the map itself if it has the size of a window.
     """
     tall, wide = window
+    batch, channels, height, width = x.shape
     x = _take(x, 2, tall)
-    if _several(x.shape[2], tall):
-        x = x.unflatten(2, (-1, tall)).flatten(3).transpose(1, 2)  # B n C tall*W
-        x = x.flatten(0, 1).unflatten(2, (tall, -1))  # B*n C tall W
+    if _several(height, tall):
+        rows = _count(height, tall)
+        x = free_reshape(x, batch, channels, rows, tall * width).transpose(1, 2)
+        batch *= rows
+        x = free_reshape(x, batch, channels, tall, width)
     x = _take(x, 3, wide)
-    if _several(x.shape[3], wide):
-        channels = x.shape[1]
-        x = x.flatten(1, 2).unflatten(2, (-1, wide)).transpose(1, 2)  # B n C*tall wide
-        x = x.flatten(0, 1).unflatten(1, (channels, -1))  # B*n C tall wide
+    if _several(width, wide):
+        columns = _count(width, wide)
+        x = free_reshape(x, batch, channels * tall, columns, wide).transpose(1, 2)
+        x = free_reshape(x, batch * columns, channels, tall, wide)
     return x
 
 
@@ -56,17 +60,21 @@ def overlap_merge(windows: torch.Tensor, height: Any, width: Any) -> torch.Tenso
     Returns:
         Map (B, C, height, width).
     """
-    channels, tall, wide = windows.shape[1:]
+    number, channels, tall, wide = windows.shape
     x = windows
     if _several(width, wide):
-        x = x.unflatten(0, (-1, _count(width, wide))).flatten(2, 3).transpose(1, 2)  # B C*tall n wide
-        x = x.flatten(2) @ _average(width, wide, x).mT  # B C*tall W
-        x = x.unflatten(1, (channels, -1))
+        columns = _count(width, wide)
+        number //= columns
+        x = free_reshape(x, number, columns, channels * tall, wide).transpose(1, 2)
+        x = free_reshape(x, number, channels * tall, columns * wide) @ _average(width, wide, x).mT
+        x = free_reshape(x, number, channels, tall, width)
     elif width != wide:
         x = x[..., :width]
     if _several(height, tall):
-        x = x.unflatten(0, (-1, _count(height, tall))).flatten(3).transpose(1, 2)  # B C n tall*W
-        x = _average(height, tall, x) @ x.flatten(2).unflatten(2, (-1, width))  # B C H W
+        rows = _count(height, tall)
+        number //= rows
+        x = free_reshape(x, number, rows, channels, tall * width).transpose(1, 2)
+        x = _average(height, tall, x) @ free_reshape(x, number, channels, rows * tall, width)  # B C H W
     elif height != tall:
         x = x[..., :height, :]
     return x
@@ -111,7 +119,8 @@ def _take(x: torch.Tensor, axis: int, window: int) -> torch.Tensor:
     if not _several(length, window):
         pads[-1] = window - int(length)
         return zero_pad(x, pads)
-    index = (_starts(length, window, x)[:, None] + torch.arange(window, device=x.device)).flatten()
+    index = _starts(length, window, x)[:, None] + torch.arange(window, device=x.device)
+    index = free_reshape(index, _count(length, window) * window)
     if not isinstance(length, int):  # it may be shorter than a window: what lies beyond it is a row of zeros
         pads[-1] = 1
         index = torch.minimum(index, torch.arange(length, device=x.device)[-1:] + 1)
@@ -131,4 +140,4 @@ def _average(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
     halvings = after + (order > 1).to(after.dtype)
     weight = inside * torch.exp2(-halvings.to(like.dtype))
     taken = offset[:, :, None] == torch.arange(window, device=like.device)  # L n U
-    return (weight[:, :, None] * taken).flatten(1).to(like.dtype)
+    return free_reshape(weight[:, :, None] * taken, length, _count(length, window) * window).to(like.dtype)

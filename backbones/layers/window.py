@@ -1,11 +1,12 @@
 """Maps with channels last, cut into square windows and put together again, and a linear map over each window."""
 
 import math
+from typing import Any
 
 import torch
 
+from .free import covering, free_narrow, free_pad, free_reshape
 from .parts import may_run_in_parts, parts_of
-from .patch import zero_pad
 
 __all__ = ['window_linear', 'window_merge', 'window_partition']
 
@@ -24,26 +25,28 @@ def window_partition(x: torch.Tensor, window: int) -> torch.Tensor:
     Returns:
         Windows (B * H * W / window^2, window^2, C), their positions row by row.
     """
-    columns, channels = x.shape[2] // window, x.shape[3]
-    x = x.reshape(-1, window, columns, window * channels).transpose(1, 2)  # B*rows columns w w*C
-    return x.reshape(-1, window * window, channels)
+    batch, height, width, channels = x.shape
+    rows, columns = height // window, width // window
+    x = free_reshape(x, batch * rows, window, columns, window * channels).transpose(1, 2)
+    return free_reshape(x, batch * rows * columns, window * window, channels)
 
 
-def window_merge(windows: torch.Tensor, window: int, height: int, width: int) -> torch.Tensor:
+def window_merge(windows: torch.Tensor, window: int, batch: Any, height: Any, width: Any) -> torch.Tensor:
     """Put windows together again: the inverse of `window_partition`.
 
     Args:
         windows: Windows (B * height * width / window^2, window^2, C).
         window: Side of a window in positions.
+        batch: Images B; like `height` and `width` a number, or a symbol of an exported program.
         height: Rows of the map, a multiple of `window`.
         width: Columns of the map, a multiple of `window`.
 
     Returns:
         Map (B, height, width, C).
     """
-    channels = windows.shape[2]
-    x = windows.reshape(-1, width // window, window, window * channels).transpose(1, 2)  # B*rows w columns w*C
-    return x.reshape(-1, height, width, channels)
+    rows, columns, channels = height // window, width // window, windows.shape[2]
+    x = free_reshape(windows, batch * rows, columns, window, window * channels).transpose(1, 2)
+    return free_reshape(x, batch, height, width, channels)
 
 
 def window_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: int = 0) -> torch.Tensor:
@@ -73,19 +76,24 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: i
 
 def _gather(x: torch.Tensor, weight: torch.Tensor, before: int) -> torch.Tensor:
     """Windows of a map (B, H, W, C), sorted by head and position: (heads, w*w, N*c)."""
-    window = math.isqrt(weight.shape[1])
-    right, bottom = (-(side + before) % window for side in x.shape[2:0:-1])
-    x = window_partition(zero_pad(x, (0, 0, before, right, before, bottom)), window)  # N w*w C
-    return x.unflatten(2, (len(weight), -1)).permute(2, 1, 0, 3).flatten(2)
+    heads, count = weight.shape[:2]
+    window = math.isqrt(count)
+    sides = [covering(side + before, window) * window for side in x.shape[1:3]]
+    x = window_partition(free_pad(x, 1, before, sides), window)  # N w*w C
+    x = x.unflatten(2, (heads, -1)).permute(2, 1, 0, 3)  # heads w*w N c
+    return free_reshape(x, heads, count, x.shape[2] * x.shape[3])
 
 
 def _merge(y: torch.Tensor, x: torch.Tensor, before: int) -> torch.Tensor:
     """The map of the shape of `x` that windows (heads, w*w, N*c) belong to; the adjoint of `_gather`."""
-    window = math.isqrt(y.shape[1])
-    height, width = (side + before + -(side + before) % window for side in x.shape[1:3])
-    y = y.unflatten(2, (-1, x.shape[3] // len(y))).permute(2, 1, 0, 3).flatten(2)  # N w*w C
-    y = window_merge(y, window, height, width)
-    return y[:, before : before + x.shape[1], before : before + x.shape[2]]
+    heads, count = y.shape[:2]
+    batch, *sides, channels = x.shape
+    window = math.isqrt(count)
+    rows, columns = (covering(side + before, window) for side in sides)
+    number = batch * rows * columns
+    y = free_reshape(y, heads, count, number, channels // heads).permute(2, 1, 0, 3)  # N w*w heads c
+    y = window_merge(free_reshape(y, number, count, channels), window, batch, rows * window, columns * window)
+    return free_narrow(free_narrow(y, 1, before, sides[0]), 2, before, sides[1])
 
 
 class _InParts(torch.autograd.Function):

@@ -30,12 +30,14 @@ from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import (
     NormMlp,
     PatchEmbed,
+    covering,
     fold_affine,
+    free_pad,
+    free_reshape,
     linear_matrix,
     require_eval,
     window_linear,
     window_partition,
-    zero_pad,
 )
 
 __all__ = ['SwinMlp']
@@ -60,10 +62,10 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[1:3]
-        x = zero_pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        height, width = x.shape[1] // 2, x.shape[2] // 2
-        x = window_partition(x, 2).flatten(1).reshape(-1, height, width, 4 * x.shape[3])
+        batch, *sides, channels = x.shape
+        rows, columns = (covering(side, 2) for side in sides)
+        x = window_partition(free_pad(x, 1, 0, (2 * rows, 2 * columns)), 2)  # N 4 C
+        x = free_reshape(x, batch, rows, columns, 4 * channels)
         return self.reduction(self.norm(x))
 
     def fuse(self) -> 'PatchMerging':

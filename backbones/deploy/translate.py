@@ -1,0 +1,53 @@
+"""What torch's exporter is told about our own operators: each of them in plain ONNX operators."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..layers import free
+from . import detector
+
+__all__ = ['translations']
+
+
+def translations() -> dict[Any, Callable]:
+    """Overload of an operator -> function that records it."""
+    return {
+        free.reshape._opoverload: _reshape,
+        free.narrow._opoverload: _narrow,
+        free.pad._opoverload: _pad,
+        detector.keep_scores._opoverload: _keep_scores,
+    }
+
+
+def _op() -> Any:
+    """Operators that record nodes; typed as if they computed."""
+    from onnxscript import opset18
+
+    return opset18
+
+
+def _reshape(x, shape: Sequence[Any]):
+    return _op().Reshape(x, shape, allowzero=1)
+
+
+def _narrow(x, axis: int, start: int, length: Any):
+    op = _op()
+    begin = op.Constant(value_ints=[start])
+    end = op.Add(begin, op.Reshape(length, op.Constant(value_ints=[1])))
+    return op.Slice(x, begin, end, op.Constant(value_ints=[axis]))
+
+
+def _pad(x, axis: int, before: int, length: Any):
+    op = _op()
+    begin, axes = op.Constant(value_ints=[before]), op.Constant(value_ints=[axis])
+    side = op.Shape(x, start=axis, end=axis + 1)
+    behind = op.Sub(op.Reshape(length, op.Constant(value_ints=[1])), op.Add(side, begin))
+    return op.Pad(x, op.Concat(begin, behind, axis=0), None, axes)
+
+
+def _keep_scores(boxes, scores, iou_threshold: float, most: int):
+    """One NonMaxSuppression over all pictures and classes, whose indices point into `scores`."""
+    op = _op()
+    limits = op.Constant(value_ints=[most]), op.Constant(value_floats=[iou_threshold]), op.Constant(value_floats=[0.0])
+    chosen = op.NonMaxSuppression(boxes, scores, *limits)  # (boxes kept, 3): picture, class, candidate
+    return op.ScatterND(op.Mul(scores, op.Constant(value_float=0.0)), chosen, op.GatherND(scores, chosen))
