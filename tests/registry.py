@@ -45,15 +45,6 @@ def families() -> dict[str, tuple[str, ...]]:
     }
 
 
-# Families whose export with free height and width is not finished: their tests are expected to fail until it is.
-OPEN_EXPORT = ('strip_mlp', 'swin_mlp')
-
-
-def export_is_open(name: str) -> bool:
-    """Whether a free-size export of the variant is known not to work yet."""
-    return model_entrypoint(name).__module__.rpartition('.')[2] in OPEN_EXPORT
-
-
 def variants(maps: bool = False) -> list:
     """Every registered name as a `pytest.param`: the smallest of a family as it is, the others marked `full`.
 

@@ -10,7 +10,7 @@ from timm.models import group_parameters
 from torch import nn
 
 import backbones
-from registry import export_is_open, facts, size, variants
+from registry import facts, size, variants
 
 SIZE = (64, 96)  # height and width in pixels
 
@@ -242,8 +242,6 @@ def test_contract_eval_keeps_nothing(name, images):
 @torch.no_grad()
 def test_contract_export(name, model):
     """One exported program serves any batch, and any height and width past the last stride where these are free."""
-    if export_is_open(name):
-        pytest.xfail('free sizes are not finished for this family')
     least = max(32, model.feature_info[-1]['reduction']) + 1
     names = {0: ('batch', 1), **({2: ('height', least), 3: ('width', least)} if model.any_size else {})}
     shapes = {axis: torch.export.Dim(name, min=low) for axis, (name, low) in names.items()}

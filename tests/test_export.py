@@ -19,7 +19,7 @@ from backbones.deploy import export_onnx, fuse
 from backbones.deploy.detector import AnchorDetector, keep_scores
 from backbones.deploy.export import Disagreement
 from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
-from registry import export_is_open, facts, smallest, variants
+from registry import facts, smallest, variants
 from tools import export as tool
 
 ROOT = Path(__file__).parents[1]
@@ -104,8 +104,6 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
     if not free:
         with pytest.raises(ValueError, match=r"pixels alone: give dynamic='batch'"):
             export_onnx(model, path)
-    if export_is_open(name):
-        pytest.xfail('free sizes are not finished for this family')
     report = export_onnx(model, path, dynamic=True if free else 'batch')
     check_plain(report.path)
     assert report.dynamic == (('batch', 'height', 'width') if free else ('batch',))
@@ -115,8 +113,6 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope='module', params=smallest(maps=True))
 def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A feature extractor and the report of its export."""
-    if export_is_open(request.param):
-        pytest.xfail('free sizes are not finished for this family')
     model = shortened(timm.create_model(request.param, features_only=True))
     return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=SIZE)
 

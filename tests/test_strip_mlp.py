@@ -1,4 +1,4 @@
-"""What is Strip-MLP's alone: strips, overlapping windows, paths between stages, its response norm, its two spellings."""
+"""What is Strip-MLP's alone: strips, overlapping windows, paths between stages, response norm, spellings."""
 
 from pathlib import Path
 
@@ -91,6 +91,10 @@ def test_windows_overlap_and_are_averaged_as_published(sides, window):
     assert torch.allclose(overlap_merge(noise, *sides), expected, atol=1e-12)
 
 
+def resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(x, size, mode='bilinear', align_corners=True)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize('grid', [(4, 6), (8, 8)])
 def test_resampled_strips_are_the_old_ones_between_two_resizes(grid):
@@ -101,13 +105,12 @@ def test_resampled_strips_are_the_old_ones_between_two_resizes(grid):
         layer = StripLinear(4, 6, dtype=torch.double)
         layer.load_state_dict({key: old[f'{name}.{key}'] for key in ('weight', 'bias')})
         x = torch.randn(2, 4, length, 5, dtype=torch.double)
-        expected = F.interpolate(layer(F.interpolate(x, (6, 5), mode='bilinear')), (length, 5), mode='bilinear')
+        expected = resized(layer(resized(x, (6, 5))), (length, 5))
         assert torch.allclose(getattr(mixer, name)(x), expected, atol=1e-12)
     for name in ('row_position', 'column_position'):
         table, before = mixer.get_parameter(f'{name}.table'), old[f'{name}.table']
         assert len(table) == sum(grid) + 1
-        # distance 0, which is the first sample of both directions, follows from its neighbours alone
-        right = F.interpolate(before[6:-1].T[None], grid[1], mode='linear')[0].T
+        right = F.interpolate(before[6:-1].T[None], grid[1], mode='linear', align_corners=True)[0].T
         assert torch.allclose(table[grid[0] + 1 : -1], right[1:], atol=1e-12)
     assert mixer(torch.randn(1, 8, *grid, dtype=torch.double)).isfinite().all()
 

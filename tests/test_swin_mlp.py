@@ -1,6 +1,7 @@
 """What is Swin-MLP's alone: its windows at any size, their resampling, how patches are merged, what it refuses."""
 
 import math
+from typing import Any
 
 import pytest
 import timm
@@ -23,7 +24,7 @@ def by_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, be
     """Windows by unfold and fold, and the published form of the map: a grouped convolution over heads * positions."""
     heads, count = bias.shape
     window = math.isqrt(count)
-    height, width, channels = x.shape[1:]
+    height, width = x.shape[1:3]
     tall, wide = (window * -(-(side + before) // window) for side in (height, width))
     padded = F.pad(x.permute(0, 3, 1, 2), (before, wide - width - before, before, tall - height - before))
     columns = F.unfold(padded, window, stride=window).unflatten(1, (heads, -1, count))  # B heads c w*w windows
@@ -66,9 +67,9 @@ def test_resampled_map_is_the_old_one_between_two_resizes(window):
     made.window_size = window
     made.set_grid((12, 12))
     x = torch.randn(5, 6, window, window, dtype=torch.double)
-    small = F.interpolate(x, (4, 4), mode='bilinear').permute(0, 2, 3, 1)
+    small = F.interpolate(x, (4, 4), mode='bilinear', align_corners=True).permute(0, 2, 3, 1)
     y = window_linear(small, weight, bias).permute(0, 3, 1, 2)
-    expected = F.interpolate(y, (window, window), mode='bilinear')
+    expected = F.interpolate(y, (window, window), mode='bilinear', align_corners=True)
     assert torch.allclose(made(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), expected, atol=1e-12)
 
 
@@ -102,7 +103,7 @@ def test_patches_merge_row_by_row(sides):
 
 @torch.no_grad()
 def test_checkpoint_of_another_size_is_resampled_as_the_model_would():
-    small = {'embed_dim': 16, 'depths': (1, 1, 1, 2), 'num_heads': (2, 2, 2, 2), 'num_classes': 3}
+    small: dict[str, Any] = {'embed_dim': 16, 'depths': (1, 1, 1, 2), 'num_heads': (2, 2, 2, 2), 'num_classes': 3}
     model = timm.create_model('swin_mlp_tiny_c24_patch4_window8_256', **small).eval()
     made = timm.create_model('swin_mlp_tiny_c24_patch4_window8_256', img_size=(160, 128), **small).eval()
     made.load_state_dict(checkpoint_filter_fn(model.state_dict(), made), strict=True)

@@ -13,6 +13,7 @@ def translations() -> dict[Any, Callable]:
     """Overload of an operator -> function that records it."""
     return {
         free.reshape._opoverload: _reshape,
+        free.transpose._opoverload: _transpose,
         free.narrow._opoverload: _narrow,
         free.pad._opoverload: _pad,
         detector.keep_scores._opoverload: _keep_scores,
@@ -28,6 +29,10 @@ def _op() -> Any:
 
 def _reshape(x, shape: Sequence[Any]):
     return _op().Reshape(x, shape, allowzero=1)
+
+
+def _transpose(x, between: Sequence[Any], shape: Sequence[Any]):
+    return _reshape(_op().Transpose(_reshape(x, between), perm=[0, 2, 1, 3]), shape)
 
 
 def _narrow(x, axis: int, start: int, length: Any):

@@ -1,7 +1,7 @@
 """Shared operators and modules that families are built of."""
 
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
-from .free import covering, free_narrow, free_pad, free_reshape
+from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
 from .overlap import overlap_merge, overlap_partition
@@ -32,6 +32,7 @@ __all__ = [
     'free_narrow',
     'free_pad',
     'free_reshape',
+    'free_transpose',
     'fuse_conv_norm',
     'linear_matrix',
     'overlap_merge',

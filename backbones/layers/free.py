@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from .patch import zero_pad
 
-__all__ = ['covering', 'free_narrow', 'free_pad', 'free_reshape']
+__all__ = ['covering', 'free_narrow', 'free_pad', 'free_reshape', 'free_transpose']
 
 
 @torch.library.custom_op('backbones::reshape', mutates_args=())
@@ -23,6 +23,16 @@ def reshape(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 @reshape.register_fake
 def _(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    return x.new_empty(tuple(shape))
+
+
+@torch.library.custom_op('backbones::transpose', mutates_args=())
+def transpose(x: torch.Tensor, between: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    return x.reshape(tuple(between)).transpose(1, 2).reshape(tuple(shape)).clone(memory_format=torch.contiguous_format)
+
+
+@transpose.register_fake
+def _(x: torch.Tensor, between: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     return x.new_empty(tuple(shape))
 
 
@@ -60,6 +70,19 @@ def free_reshape(x: torch.Tensor, *shape: Any) -> torch.Tensor:
         shape: Length of every axis, none of them -1; numbers, or symbols of an exported program.
     """
     return reshape(x, shape) if _is_free(shape) else x.reshape(shape)
+
+
+def free_transpose(x: torch.Tensor, between: Sequence[Any], shape: Sequence[Any]) -> torch.Tensor:
+    """`x.reshape(between).transpose(1, 2).reshape(shape)`, where an axis of `between` may happen to be 1.
+
+    Args:
+        x: Any tensor.
+        between: Four lengths, none of them -1; numbers, or symbols of an exported program.
+        shape: Lengths of the result, likewise.
+    """
+    if _is_free(between):
+        return transpose(x, between, shape)
+    return x.reshape(between).transpose(1, 2).reshape(shape)
 
 
 def free_narrow(x: torch.Tensor, axis: int, start: int, length: Any) -> torch.Tensor:

@@ -35,18 +35,15 @@ def overlap_partition(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
     """
     tall, wide = window
     batch, channels, height, width = x.shape
-    x = _take(x, 2, tall)
+    x = _take(x.permute(0, 2, 3, 1), tall)  # B n*tall W C
     if _several(height, tall):
-        rows = _count(height, tall)
-        x = free_reshape(x, batch, channels, rows, tall * width).transpose(1, 2)
-        batch *= rows
-        x = free_reshape(x, batch, channels, tall, width)
-    x = _take(x, 3, wide)
+        batch *= _count(height, tall)
+        x = free_reshape(x, batch, tall, width, channels)
+    x = _take(x.transpose(1, 2), wide)  # B*n m*wide tall C
     if _several(width, wide):
-        columns = _count(width, wide)
-        x = free_reshape(x, batch, channels * tall, columns, wide).transpose(1, 2)
-        x = free_reshape(x, batch * columns, channels, tall, wide)
-    return x
+        batch *= _count(width, wide)
+        x = free_reshape(x, batch, wide, tall, channels)
+    return x.permute(0, 3, 2, 1)
 
 
 def overlap_merge(windows: torch.Tensor, height: Any, width: Any) -> torch.Tensor:
@@ -61,23 +58,23 @@ def overlap_merge(windows: torch.Tensor, height: Any, width: Any) -> torch.Tenso
         Map (B, C, height, width).
     """
     number, channels, tall, wide = windows.shape
-    x = windows
+    x = windows.permute(0, 3, 2, 1)  # B*n*m wide tall C
     if _several(width, wide):
         columns = _count(width, wide)
         number //= columns
-        x = free_reshape(x, number, columns, channels * tall, wide).transpose(1, 2)
-        x = free_reshape(x, number, channels * tall, columns * wide) @ _average(width, wide, x).mT
-        x = free_reshape(x, number, channels, tall, width)
+        x = _average(width, wide, x) @ free_reshape(x, number, columns * wide, tall * channels)
+        x = free_reshape(x, number, width, tall, channels)
     elif width != wide:
-        x = x[..., :width]
+        x = x[:, :width]
+    x = x.transpose(1, 2)  # B*n tall W C
     if _several(height, tall):
         rows = _count(height, tall)
         number //= rows
-        x = free_reshape(x, number, rows, channels, tall * width).transpose(1, 2)
-        x = _average(height, tall, x) @ free_reshape(x, number, channels, rows * tall, width)  # B C H W
+        x = _average(height, tall, x) @ free_reshape(x, number, rows * tall, width * channels)
+        x = free_reshape(x, number, height, width, channels)
     elif height != tall:
-        x = x[..., :height, :]
-    return x
+        x = x[:, :height]
+    return x.permute(0, 3, 1, 2)
 
 
 def _several(length: Any, window: int) -> bool:
@@ -98,34 +95,41 @@ def _count(length: Any, window: int) -> Any:
     return (length + 2 * window - 1) // (2 * window) + (length + window) // (2 * window)
 
 
-def _starts(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
-    """First position of every window, on the device of `like`."""
-    index = torch.arange(_count(length, window), device=like.device)
-    end = torch.arange(length, device=like.device)[-1:] + 1  # L as a value of the graph
-    gaps = index[-1:].clamp(min=1)
-    surplus = (index[-1:] + 1) * window - end
+def _places(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
+    """Positions along an axis that the windows take, one window after the other, on the device of `like`.
+
+    An axis of windows alone does not occur, here and above: a program must not be tied to whether there is one.
+    """
+    count = _count(length, window)
+    end, last = (_value(number, like) for number in (length, count - 1))
+    gaps = last.clamp(min=1)
+    surplus = (last + 1) * window - end
     overlap = _floor(surplus, 2 * gaps) + _floor(surplus + gaps - 1, 2 * gaps)
-    return torch.minimum(index * (window - overlap), (end - window).clamp(min=0))
+    place = torch.arange(count * window, device=like.device)
+    index = _floor(place, window)
+    start = torch.minimum(index * (window - overlap), (end - window).clamp(min=0))
+    return start + place - index * window
 
 
-def _floor(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _value(number: Any, like: torch.Tensor) -> torch.Tensor:
+    """A number, or a symbol, as a value of the graph: a tensor without axes."""
+    return torch.arange(number, number + 1, device=like.device).squeeze(0)
+
+
+def _floor(a: torch.Tensor, b: Any) -> torch.Tensor:
     return torch.div(a, b, rounding_mode='floor')
 
 
-def _take(x: torch.Tensor, axis: int, window: int) -> torch.Tensor:
-    """The positions of all windows along an axis, one window after the other."""
-    length = x.shape[axis]
-    pads = [0, 0] if axis == 3 else [0, 0, 0, 0]
+def _take(x: torch.Tensor, window: int) -> torch.Tensor:
+    """The positions of all windows along axis 1 of a map (B, L, ..., C), one window after the other."""
+    length = x.shape[1]
     if not _several(length, window):
-        pads[-1] = window - int(length)
-        return zero_pad(x, pads)
-    index = _starts(length, window, x)[:, None] + torch.arange(window, device=x.device)
-    index = free_reshape(index, _count(length, window) * window)
+        return zero_pad(x, (0, 0, 0, 0, 0, window - int(length)))
+    index = _places(length, window, x)
     if not isinstance(length, int):  # it may be shorter than a window: what lies beyond it is a row of zeros
-        pads[-1] = 1
-        index = torch.minimum(index, torch.arange(length, device=x.device)[-1:] + 1)
-        x = zero_pad(x, pads)
-    return x.index_select(axis, index)
+        index = torch.minimum(index, _value(length, x))
+        x = zero_pad(x, (0, 0, 0, 0, 0, 1))
+    return x.index_select(1, index)
 
 
 def _average(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
@@ -133,11 +137,8 @@ def _average(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
 
     The first window at a position weighs 2^-k and each other one 2^-(k + 1), where k others follow it there.
     """
-    offset = torch.arange(length, device=like.device)[:, None] - _starts(length, window, like)  # L n
-    inside = (offset >= 0) & (offset < window)
-    order = inside.cumsum(1)
-    after = order[:, -1:] - order
+    taken = torch.arange(length, device=like.device)[:, None] == _places(length, window, like)  # L n*U
+    order = taken.cumsum(1)
+    after = taken.sum(1, keepdim=True) - order
     halvings = after + (order > 1).to(after.dtype)
-    weight = inside * torch.exp2(-halvings.to(like.dtype))
-    taken = offset[:, :, None] == torch.arange(window, device=like.device)  # L n U
-    return free_reshape(weight[:, :, None] * taken, length, _count(length, window) * window).to(like.dtype)
+    return taken * torch.exp2(-halvings.to(like.dtype))

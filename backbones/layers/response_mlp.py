@@ -52,7 +52,7 @@ class ResponseMlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values = (*_values(self.norm), *_values(self.fc1), self.gamma, self.beta, *_values(self.fc2))
-        if len(x) > 1 and x[0, ..., 0].numel() >= POSITIONS and may_run_in_parts(x, *values):
+        if may_run_in_parts(x, *values) and x[0, ..., 0].numel() >= POSITIONS:
             return _ByImage.apply(x, *values, self.norm.eps)
         h = self.act(self.fc1(self.norm(x)))
         scale = (1 + self.gamma * _response(h.flatten(1, 2))[2]).to(h.dtype)[:, None, None]  # B 1 1 hidden

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .free import covering, free_narrow, free_pad, free_reshape
+from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .parts import may_run_in_parts, parts_of
 
 __all__ = ['window_linear', 'window_merge', 'window_partition']
@@ -27,8 +27,8 @@ def window_partition(x: torch.Tensor, window: int) -> torch.Tensor:
     """
     batch, height, width, channels = x.shape
     rows, columns = height // window, width // window
-    x = free_reshape(x, batch * rows, window, columns, window * channels).transpose(1, 2)
-    return free_reshape(x, batch * rows * columns, window * window, channels)
+    between = (batch * rows, window, columns, window * channels)
+    return free_transpose(x, between, (batch * rows * columns, window * window, channels))
 
 
 def window_merge(windows: torch.Tensor, window: int, batch: Any, height: Any, width: Any) -> torch.Tensor:
@@ -45,8 +45,7 @@ def window_merge(windows: torch.Tensor, window: int, batch: Any, height: Any, wi
         Map (B, height, width, C).
     """
     rows, columns, channels = height // window, width // window, windows.shape[2]
-    x = free_reshape(windows, batch * rows, columns, window, window * channels).transpose(1, 2)
-    return free_reshape(x, batch, height, width, channels)
+    return free_transpose(windows, (batch * rows, columns, window, window * channels), (batch, height, width, channels))
 
 
 def window_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, before: int = 0) -> torch.Tensor:

@@ -232,7 +232,7 @@ class LocalMixer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.tall(x), self.wide(x), x
         pooled = sum(t.mean((2, 3), keepdim=True) for t in maps)
-        gates = self.fc2(self.act(self.fc1(pooled))).reshape(len(x), -1, 3).softmax(2)  # B D 3
+        gates = self.fc2(self.act(self.fc1(pooled))).reshape(x.shape[0], -1, 3).softmax(2)  # B D 3
         tall, wide, same = (gate[:, :, None, None].to(x.dtype) for gate in gates.unbind(2))
         return torch.addcmul(torch.addcmul(maps[0] * tall, maps[1], wide), x, same)
 
