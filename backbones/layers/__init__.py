@@ -4,6 +4,7 @@ from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_ev
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
+from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .reparam import RepDepthwise
@@ -34,6 +35,7 @@ __all__ = [
     'free_reshape',
     'free_transpose',
     'fuse_conv_norm',
+    'linear',
     'linear_matrix',
     'overlap_merge',
     'overlap_partition',

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .onednn import product, weight_gradient
 from .parts import may_run_in_parts
 
 __all__ = ['fits_parts', 'mlp_in_parts']
@@ -23,10 +24,10 @@ ROWS = 1024  # positions that each thread takes at a time
 def fits_parts(x: torch.Tensor, norm: Any, fc1: Any, act: Any, fc2: Any) -> bool:
     """Whether `mlp_in_parts` computes what the layers would, one after the other, and is no slower.
 
-    That takes a map of many positions and plain layers that nobody watches.
+    That takes plain layers that nobody watches.
     """
     layers = (norm, fc1, act, fc2)
-    if not may_run_in_parts(x, *_values(norm, fc1, fc2)) or x.numel() < 2 * _step() * x.shape[-1]:
+    if not may_run_in_parts(x, *_values(norm, fc1, fc2)):
         return False
     if tuple(map(type, layers)) != (nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear) or act.approximate != 'none':
         return False
@@ -53,42 +54,40 @@ class _InParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, gamma, beta, w1, b1, w2, b2, eps: float, keep: bool) -> torch.Tensor:
         rows, step = x.reshape(-1, x.shape[-1]), _step()
-        out = torch.empty_like(rows)
-        hidden = rows.new_empty(len(rows) if keep else step, len(w1))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            y = F.layer_norm(rows[part], rows.shape[1:], gamma, beta, eps)
-            h = hidden[part] if keep else hidden[: len(y)]
-            torch.addmm(b1, y, w1.t(), out=h)
-            torch.addmm(b2, F.gelu(h), w2.t(), out=out[part])
+        hidden, out = [], []
+        for part in rows.split(step):
+            y = F.layer_norm(part, part.shape[1:], gamma, beta, eps)
+            h = product(y, w1, b1, gelu=not keep)
+            if keep:
+                hidden.append(h)
+                h = F.gelu(h)
+            out.append(product(h, w2, b2))
         if keep:
-            ctx.save_for_backward(x, gamma, beta, w1, b1, w2, b2, hidden)
+            ctx.save_for_backward(x, gamma, beta, w1, b1, w2, b2, *hidden)
             ctx.eps, ctx.step = eps, step
-        return out.view(x.shape)
+        return (torch.cat(out) if len(out) > 1 else out[0]).view(x.shape)
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *values, hidden = ctx.saved_tensors
+        values, hidden = list(ctx.saved_tensors[:7]), ctx.saved_tensors[7:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None, None
         x, gamma, beta, w1, _, w2, _ = values
         rows, above = x.reshape(-1, x.shape[-1]), grad.reshape(-1, x.shape[-1])
         below = torch.empty_like(rows)
-        d_gamma, d_beta, d_w1, d_b1, d_w2, d_b2 = (torch.zeros_like(value) for value in values[1:])
-        for start in range(0, len(rows), ctx.step):
-            part = slice(start, start + ctx.step)
-            y, mean, rstd = torch.native_layer_norm(rows[part], rows.shape[1:], gamma, beta, ctx.eps)
-            d_w2.addmm_(above[part].t(), F.gelu(hidden[part]))
-            d_b2 += above[part].sum(0)
-            d_h = torch.ops.aten.gelu_backward(above[part] @ w2, hidden[part])
-            d_w1.addmm_(d_h.t(), y)
-            d_b1 += d_h.sum(0)
-            below[part], g, b = torch.ops.aten.native_layer_norm_backward(
-                d_h @ w1, rows[part], rows.shape[1:], mean, rstd, gamma, beta, [True] * 3
+        totals: list[Any] = [None] * 6
+        for i, (part, top, h) in enumerate(zip(rows.split(ctx.step), above.split(ctx.step), hidden, strict=True)):
+            y, mean, rstd = torch.native_layer_norm(part, part.shape[1:], gamma, beta, ctx.eps)
+            d_w2, d_b2 = weight_gradient(top, F.gelu(h)), top.sum(0)
+            d_h = torch.ops.aten.gelu_backward(product(top, w2.t()), h)
+            d_w1, d_b1 = weight_gradient(d_h, y), d_h.sum(0)
+            d_x, d_gamma, d_beta = torch.ops.aten.native_layer_norm_backward(
+                product(d_h, w1.t()), part, part.shape[1:], mean, rstd, gamma, beta, [True] * 3
             )
-            d_gamma += g
-            d_beta += b
-        return below.view(x.shape), d_gamma, d_beta, d_w1, d_b1, d_w2, d_b2, None, None
+            below[i * ctx.step : i * ctx.step + len(part)] = d_x
+            found = d_gamma, d_beta, d_w1, d_b1, d_w2, d_b2
+            totals = [new if old is None else old.add_(new) for old, new in zip(totals, found, strict=True)]
+        return below.view(x.shape), *totals, None, None
 
 
 def _again(values: list[torch.Tensor], eps: float, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from .conv_norm import require_eval
 from .mlp import fold_affine
+from .onednn import product, weight_gradient
 from .parts import may_run_in_parts
 
 __all__ = ['ResponseMlp']
@@ -90,22 +91,22 @@ class _ByImage(torch.autograd.Function):
     def forward(ctx, x, weight, bias, w1, b1, gamma, beta, w2, b2, eps: float) -> torch.Tensor:
         images = x.flatten(1, 2)  # B N C
         keep = any(ctx.needs_input_grad)
-        out = torch.empty_like(images)
-        hidden = images.new_empty(len(x) if keep else 1, images.shape[1], len(w1))
+        hidden, out = [], []
         shift = b2 if beta is None else torch.addmv(b2, w2, beta)
-        for i, image in enumerate(images):
-            z = hidden[i if keep else 0]
-            torch.addmm(b1, F.layer_norm(image, image.shape[1:], weight, bias, eps), w1.t(), out=z)
-            h = F.gelu(z)
-            torch.addmm(shift, h.mul_(1 + gamma * _response(h)[2]), w2.t(), out=out[i])
+        for image in images:
+            h = product(F.layer_norm(image, image.shape[1:], weight, bias, eps), w1, b1, gelu=not keep)
+            if keep:
+                hidden.append(h)
+                h = F.gelu(h)
+            out.append(product(h.mul_(1 + gamma * _response(h)[2]), w2, shift))
         if keep:
-            ctx.save_for_backward(x, weight, bias, w1, b1, gamma, beta, w2, b2, hidden)
+            ctx.save_for_backward(x, weight, bias, w1, b1, gamma, beta, w2, b2, *hidden)
             ctx.eps = eps
-        return out.view(x.shape)
+        return torch.stack(out).view(x.shape)
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *values, hidden = ctx.saved_tensors
+        values, hidden = list(ctx.saved_tensors[:9]), ctx.saved_tensors[9:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None
         x, weight, bias, w1, _, gamma, beta, w2, _ = values
@@ -117,20 +118,20 @@ class _ByImage(torch.autograd.Function):
             h = F.gelu(hidden[i])
             g, mean, ratio = _response(h)
             scale = 1 + gamma * ratio
-            outer = above[i].t() @ h  # C hidden
+            outer = weight_gradient(above[i], h)  # C hidden
             d_w2.addcmul_(outer, scale)
             d_b2 += above[i].sum(0)
             d_scale = (outer * w2).sum(0)
             d_gamma += d_scale * ratio
             d_ratio = d_scale * gamma
             d_g = (d_ratio - (d_ratio * ratio).mean()) / mean
-            d_h = (above[i] @ w2).mul_(scale).addcmul_(h, d_g / g)
+            d_h = product(above[i], w2.t()).mul_(scale).addcmul_(h, d_g / g)
             d_z = torch.ops.aten.gelu_backward(d_h, hidden[i])
             y, center, rstd = torch.native_layer_norm(image, image.shape[1:], weight, bias, ctx.eps)
             d_w1.addmm_(d_z.t(), y)
             d_b1 += d_z.sum(0)
             below[i], *found = torch.ops.aten.native_layer_norm_backward(
-                d_z @ w1,
+                product(d_z, w1.t()),
                 image,
                 image.shape[1:],
                 center,

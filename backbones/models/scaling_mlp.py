@@ -22,7 +22,7 @@ from torch import nn
 
 from ..base import StagedBackbone, create
 from ..keys import check_fit, is_ours, rename, unwrap
-from ..layers import NormMlp
+from ..layers import NormMlp, linear
 
 __all__ = ['ScalingMlp']
 
@@ -46,7 +46,7 @@ class PixelEmbed(nn.Conv2d):
         super().__init__(in_chans, dim, grid, device=device, dtype=dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)
+        return linear(x.flatten(1), self.weight.flatten(1), self.bias)
 
     @torch.no_grad()
     def set_grid(self, grid: tuple[int, int]) -> None:
