@@ -35,7 +35,9 @@ def product(
 
 def weight_gradient(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Gradient of W in x W^T, for the gradient (N, out) of the result and x (N, in): (out, in)."""
-    return product(grad.t(), x.t()) if len(x) > 1 and grad.shape[1] < x.shape[1] else grad.t() @ x
+    if len(x) == 1:
+        return grad.t() * x
+    return product(grad.t(), x.t()) if grad.shape[1] < x.shape[1] else grad.t() @ x
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
