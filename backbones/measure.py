@@ -23,6 +23,7 @@ __all__ = [
     'in_fresh_process',
     'interleave',
     'machine',
+    'operator_shares',
     'peak_memory',
     'ratio',
     'taken_by_others',
@@ -170,6 +171,25 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def operator_shares(call: Callable[[], object], most: int = 6) -> dict[str, float]:
+    """Share of one call's time that torch's operators take, without what they call themselves; the largest first.
+
+    Args:
+        call: What to look into. Called once.
+        most: Operators to name.
+
+    Returns:
+        Operator -> share, between 0 and 1, of the time of all operators.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as record:
+        call()
+    times = {event.key: event.self_cpu_time_total for event in record.key_averages()}
+    largest = sorted(times, key=lambda name: times[name], reverse=True)[:most]
+    return {name: times[name] / sum(times.values()) for name in largest}
 
 
 def taken_by_others() -> Callable[[], float | None]:

@@ -47,7 +47,8 @@ def reference(tmp_path: Path) -> Path:
 
 def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture) -> None:
     table, page = tmp_path / 'out.csv', tmp_path / 'docs' / 'page.md'
-    arguments = [*SMALL, '--tasks', 'forward', 'training', '--candidates', 'fused', '--batch-size', '2', '--no-memory']
+    arguments = [*SMALL, '--tasks', 'forward', 'training', '--candidates', 'fused', '--batch-size', '2']
+    arguments += ['--no-memory', '--profile']
     arguments += ['--against', f'{reference}:lsnet_t', '--results-file', str(table), '--markdown', str(page)]
     assert benchmark.main(arguments) == 0
     assert 'reference / this' in capsys.readouterr().out.replace('\n', ' ')
@@ -60,6 +61,8 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
         assert (row['time_ratio_reference'] == '') == (row['candidate'] == 'reference')
     text = page.read_text()
     assert '| lsnet_t | 2 | fused |' in text
+    profiles = re.findall(r'^- lsnet_t, (.*), batch 2, (\w+): `aten::.*` \d+%', text, re.M)
+    assert profiles == [(task, name) for task in ('forward', 'training') for name in ('eager', 'reference')]
     assert str(tmp_path) not in text  # published commands hold no paths of this machine
     assert '--against reference.py:lsnet_t' in text
     assert not list(tmp_path.rglob('*.part'))

@@ -268,7 +268,7 @@ def _rows(
     cases: list[Case], calls: dict[str, Callable[[], object]], options: argparse.Namespace, bar: Any
 ) -> list[report.Row]:
     """Time the cases against each other, then measure the memory of each."""
-    from backbones.measure import in_fresh_process, interleave, ratio, taken_by_others
+    from backbones.measure import in_fresh_process, interleave, operator_shares, ratio, taken_by_others
 
     share = taken_by_others()
     timings = interleave(calls, rounds=options.rounds, progress=bar.advance)
@@ -295,6 +295,8 @@ def _rows(
             allocated_mb=None if allocated is None else allocated / 1e6,
             resident_mb=None if resident is None else resident / 1e6,
         )
+        if options.profile and case.candidate in report.BASES:
+            row.operators = operator_shares(calls[case.candidate])
         for base in report.BASES:
             if base in timings and base != case.candidate:
                 row.ratios[base] = ratio(timings[base], timing)
@@ -392,6 +394,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--threads', type=int, default=2, help='threads of every candidate (default 2)')
     add('--rounds', type=int, default=15, help='timed rounds (default 15)')
     add('--no-memory', action='store_true', help='time only')
+    add('--profile', action='store_true', help='name the operators that eager and the reference spend their time in')
     add('--results-file', type=Path, metavar='FILE', help='.json or .csv')
     add('--markdown', type=Path, metavar='FILE', help='write the tables between marks into this Markdown file')
     add('--section', default='', metavar='TITLE', help='give the tables marks of their own, under this heading')

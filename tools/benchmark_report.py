@@ -41,6 +41,7 @@ class Row:
     resident_mb: float | None = None
     ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     memory_ratios: dict[str, float] = field(default_factory=dict)
+    operators: dict[str, float] = field(default_factory=dict)  # share of the time; filled on request
 
 
 # What the tables show: heading, and how a row fills it
@@ -76,6 +77,16 @@ def tables(rows: list[Row]) -> dict[str, list[list[str]]]:
     return found
 
 
+def profiles(rows: list[Row]) -> list[str]:
+    """Where the time of each row goes, for those rows that were looked into, as a list in Markdown."""
+    return [
+        f'- {row.model}, {row.task}, batch {row.batch_size}, {row.candidate}: '
+        + ', '.join(f'`{name}` {share:.0%}' for name, share in row.operators.items())
+        for row in rows
+        if row.operators
+    ]
+
+
 def show(rows: list[Row]) -> None:
     """Print the tables."""
     from rich.console import Console
@@ -89,6 +100,8 @@ def show(rows: list[Row]) -> None:
         for line in lines:
             table.add_row(*line)
         console.print(table)
+    for line in profiles(rows):
+        console.print(line, highlight=False)
     console.print(HOW, style='dim', highlight=False)
 
 
@@ -117,7 +130,7 @@ def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
     else:
         file = io.StringIO()
         bases = [base for base in BASES if any(row.candidate == base for row in rows)]
-        flat = [name for name in Row.__dataclass_fields__ if not name.endswith('ratios')]
+        flat = [name for name in Row.__dataclass_fields__ if not name.endswith(('ratios', 'operators'))]
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow([*flat, *(f'{what}_ratio_{base}' for base in bases for what in ('time', 'memory'))])
         for row in rows:
@@ -152,6 +165,8 @@ def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: st
         rule = ['---' if heading in ('Model', 'Candidate') else '---:' for heading in headings]
         table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in (headings, rule, *lines))
         parts += [f'### {task[0].upper()}{task[1:]}', table]
+    if lines := profiles(rows):
+        parts += ["### Where the time goes, by torch's profiler", '\n'.join(lines)]
     section = '\n\n'.join([*parts, end])
     _write(path, before.rstrip() + '\n\n' + section + (after or '\n'))
 

@@ -69,7 +69,8 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values, hidden = list(ctx.saved_tensors[:7]), ctx.saved_tensors[7:]
+        saved = ctx.saved_tensors
+        values, hidden = list(saved[:7]), saved[7:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None, None
         x, gamma, beta, w1, _, w2, _ = values

@@ -106,7 +106,8 @@ class _ByImage(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values, hidden = list(ctx.saved_tensors[:9]), ctx.saved_tensors[9:]
+        saved = ctx.saved_tensors
+        values, hidden = list(saved[:9]), saved[9:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None
         x, weight, bias, w1, _, gamma, beta, w2, _ = values
