@@ -21,29 +21,14 @@ def reshape(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return x.reshape(tuple(shape)).clone(memory_format=torch.contiguous_format)
 
 
-@reshape.register_fake
-def _(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    return x.new_empty(tuple(shape))
-
-
 @torch.library.custom_op('backbones::transpose', mutates_args=())
 def transpose(x: torch.Tensor, between: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     return x.reshape(tuple(between)).transpose(1, 2).reshape(tuple(shape)).clone(memory_format=torch.contiguous_format)
 
 
-@transpose.register_fake
-def _(x: torch.Tensor, between: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    return x.new_empty(tuple(shape))
-
-
 @torch.library.custom_op('backbones::narrow', mutates_args=())
 def narrow(x: torch.Tensor, axis: int, start: int, length: int) -> torch.Tensor:
     return x.narrow(axis, start, length).clone(memory_format=torch.contiguous_format)
-
-
-@narrow.register_fake
-def _(x: torch.Tensor, axis: int, start: int, length: int) -> torch.Tensor:
-    return x.new_empty((*x.shape[:axis], length, *x.shape[axis + 1 :]))
 
 
 @torch.library.custom_op('backbones::pad', mutates_args=())
@@ -52,9 +37,19 @@ def pad(x: torch.Tensor, axis: int, before: int, length: int) -> torch.Tensor:
     return F.pad(x, pads).clone(memory_format=torch.contiguous_format)
 
 
-@pad.register_fake
-def _(x: torch.Tensor, axis: int, before: int, length: int) -> torch.Tensor:
+def _of_shape(x: torch.Tensor, *shapes: Sequence[int]) -> torch.Tensor:
+    return x.new_empty(tuple(shapes[-1]))
+
+
+def _of_length(x: torch.Tensor, axis: int, _: int, length: int) -> torch.Tensor:
     return x.new_empty((*x.shape[:axis], length, *x.shape[axis + 1 :]))
+
+
+# what an exporter is told instead of the values
+reshape.register_fake(_of_shape)
+transpose.register_fake(_of_shape)
+narrow.register_fake(_of_length)
+pad.register_fake(_of_length)
 
 
 def covering(length: Any, step: int) -> Any:

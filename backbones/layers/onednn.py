@@ -72,4 +72,5 @@ class _Linear(torch.autograd.Function):
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return grad @ weight, grad.t() @ x, grad.sum(0)
         d_x = product(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        return d_x, weight_gradient(grad, x), grad.sum(0)
+        # oneDNN would be faster for the weight too, but copies `grad` at the peak of a training's memory
+        return d_x, grad.t() * x if len(x) == 1 else grad.t() @ x, grad.sum(0)

@@ -46,6 +46,7 @@ class PixelEmbed(nn.Conv2d):
         super().__init__(in_chans, dim, grid, device=device, dtype=dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.bias is not None
         return linear(x.flatten(1), self.weight.flatten(1), self.bias)
 
     @torch.no_grad()
