@@ -1,5 +1,6 @@
 """What is Strip-MLP's alone: strips, overlapping windows, paths between stages, response norm, spellings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,33 +148,60 @@ def test_both_published_spellings_load():
     assert all(torch.equal(found[key], expected[key]) for key in found)
 
 
-@pytest.mark.parametrize('affine', [True, False])
-def test_gradients_of_the_response_perceptron_by_image(affine, monkeypatch):
+def compare_gradients(layer: nn.Module, plain: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]) -> None:
+    """Gradients of `layer`, written by hand, and theirs, against those that autograd finds for its equation."""
+    x = torch.randn(shape, dtype=torch.double, requires_grad=True)
+    values = (x, *layer.parameters())
+    grads = []
+    for run in (layer, plain):
+        loss = run(x).cos().sum()
+        alone = torch.autograd.grad(loss, values, retain_graph=True)
+        first = torch.autograd.grad(loss, values, create_graph=True)
+        bent = torch.stack([g.sin().sum() for g in first]).sum()
+        grads.append((loss, *alone, *first, *torch.autograd.grad(bent, values)))
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*grads, strict=True))
+
+
+def response(layer: ResponseMlp, x: torch.Tensor) -> torch.Tensor:
+    """The equation of ConvNeXt V2, operator by operator."""
+    h = layer.act(layer.fc1(layer.norm(x)))
+    g = h.norm(dim=(1, 2), keepdim=True)
+    h = h * (1 + layer.gamma * g / (g.mean(-1, keepdim=True) + 1e-6))
+    return layer.fc2(h if layer.beta is None else h + layer.beta)
+
+
+def test_gradients_of_the_response_perceptron_by_image(monkeypatch):
     monkeypatch.setattr('backbones.layers.response_mlp.POSITIONS', 1)
     layer = randomised(ResponseMlp(4, 7))
-    if not affine:
-        layer = layer.eval().fuse()
-    x = torch.randn(2, 3, 5, 4, dtype=torch.double, requires_grad=True)
-    values = (x, *layer.parameters())
-    grads = []
-    for run in (layer, lambda x: torch.cat([layer(image) for image in x.split(1)])):  # one image takes the plain form
-        loss = run(x).cos().sum()
-        first = torch.autograd.grad(loss, values, create_graph=True)
-        grads.append((loss, *first, *torch.autograd.grad(sum(g.sin().sum() for g in first), values)))
-    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*grads, strict=True))
+    compare_gradients(layer, lambda x: response(layer, x), (2, 3, 5, 4))
 
 
-def test_gradients_of_the_perceptron_in_parts(monkeypatch):
+@pytest.mark.parametrize('grad', [True, False])
+def test_fused_response_perceptron(grad, monkeypatch):
+    monkeypatch.setattr('backbones.layers.response_mlp.POSITIONS', 1)
+    layer = randomised(ResponseMlp(4, 7)).eval()
+    fused = layer.fuse()
+    x = torch.randn(2, 3, 5, 4, dtype=torch.double)
+    with torch.set_grad_enabled(grad):
+        assert torch.allclose(fused(x), response(layer, x), atol=1e-10)
+    compare_gradients(fused, lambda x: response(fused, x), (2, 3, 5, 4))
+
+
+@pytest.mark.parametrize('rows', [1, 10**6])
+@pytest.mark.parametrize('shape', [(2, 5, 4), (1, 4)])
+def test_gradients_of_the_perceptron_in_parts(shape, rows, monkeypatch):
+    """In parts of one position for each thread, and in one part."""
+    monkeypatch.setattr('backbones.layers.mlp_parts.ROWS', rows)
     layer = randomised(NormMlp(4, 7))
-    x = torch.randn(2, 5, 4, dtype=torch.double, requires_grad=True)
-    values = (x, *layer.parameters())
-    grads = []
-    for rows in (1, 10**6):  # parts of one position for each thread, and the plain form
-        monkeypatch.setattr('backbones.layers.mlp_parts.ROWS', rows)
-        loss = layer(x).cos().sum()
-        first = torch.autograd.grad(loss, values, create_graph=True)
-        grads.append((loss, *first, *torch.autograd.grad(sum(g.sin().sum() for g in first), values)))
-    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*grads, strict=True))
+    compare_gradients(layer, lambda x: layer.fc2(layer.act(layer.fc1(layer.norm(x)))), shape)
+
+
+@pytest.mark.parametrize('shape', [(0, 4), (2, 0, 4)])
+def test_perceptron_of_no_positions(shape):
+    layer, x = NormMlp(4, 7), torch.randn(shape, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == shape and not layer.fc1.weight.grad.any()
 
 
 def test_wrong_arguments():

@@ -35,9 +35,14 @@ def product(
 
 def weight_gradient(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Gradient of W in x W^T, for the gradient (N, out) of the result and x (N, in): (out, in)."""
-    if len(x) == 1:
-        return grad.t() * x
-    return product(grad.t(), x.t()) if grad.shape[1] < x.shape[1] else grad.t() @ x
+    if len(x) > 1 and grad.shape[1] < x.shape[1]:
+        return product(grad.t(), x.t())
+    return _outer(grad, x)
+
+
+def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """grad^T x; a product of single rows, which writes each value once, is faster value by value."""
+    return grad.t() * x if len(x) == 1 else grad.t() @ x
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -73,4 +78,4 @@ class _Linear(torch.autograd.Function):
             return grad @ weight, grad.t() @ x, grad.sum(0)
         d_x = product(grad, weight.t()) if ctx.needs_input_grad[0] else None
         # oneDNN would be faster for the weight too, but copies `grad` at the peak of a training's memory
-        return d_x, grad.t() * x if len(x) == 1 else grad.t() @ x, grad.sum(0)
+        return d_x, _outer(grad, x), grad.sum(0)

@@ -54,7 +54,7 @@ class ResponseMlp(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values = (*_values(self.norm), *_values(self.fc1), self.gamma, self.beta, *_values(self.fc2))
         if may_run_in_parts(x, *values) and x[0, ..., 0].numel() >= POSITIONS:
-            return _ByImage.apply(x, *values, self.norm.eps)
+            return _ByImage.apply(x, *values, self.norm.eps, torch.is_grad_enabled() and x.requires_grad)
         h = self.act(self.fc1(self.norm(x)))
         scale = (1 + self.gamma * _response(h.flatten(1, 2))[2]).to(h.dtype)[:, None, None]  # B 1 1 hidden
         h = h * scale if self.beta is None else torch.addcmul(self.beta.to(h.dtype), h, scale)
@@ -85,12 +85,11 @@ def _response(h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 
 class _ByImage(torch.autograd.Function):
-    """The equation for one image after the other."""
+    """The equation for one image after the other; a fused layer, which lacks parameters, has no gradient here."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, w1, b1, gamma, beta, w2, b2, eps: float) -> torch.Tensor:
+    def forward(ctx, x, weight, bias, w1, b1, gamma, beta, w2, b2, eps: float, keep: bool) -> torch.Tensor:
         images = x.flatten(1, 2)  # B N C
-        keep = any(ctx.needs_input_grad)
         hidden, out = [], []
         shift = b2 if beta is None else torch.addmv(b2, w2, beta)
         for image in images:
@@ -109,11 +108,11 @@ class _ByImage(torch.autograd.Function):
         saved = ctx.saved_tensors
         values, hidden = list(saved[:9]), saved[9:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            return *_again(values, ctx.eps, grad), None
+            return *_again(values, ctx.eps, grad), None, None
         x, weight, bias, w1, _, gamma, beta, w2, _ = values
         images, above = x.flatten(1, 2), grad.flatten(1, 2)
         below = torch.empty_like(images)
-        slopes: list[Any] = [None if value is None else torch.zeros_like(value) for value in values[1:]]
+        slopes = [torch.zeros_like(value) for value in values[1:]]
         d_weight, d_bias, d_w1, d_b1, d_gamma, d_beta, d_w2, d_b2 = slopes
         for i, image in enumerate(images):
             h = F.gelu(hidden[i])
@@ -131,30 +130,19 @@ class _ByImage(torch.autograd.Function):
             y, center, rstd = torch.native_layer_norm(image, image.shape[1:], weight, bias, ctx.eps)
             d_w1.addmm_(d_z.t(), y)
             d_b1 += d_z.sum(0)
-            below[i], *found = torch.ops.aten.native_layer_norm_backward(
-                product(d_z, w1.t()),
-                image,
-                image.shape[1:],
-                center,
-                rstd,
-                weight,
-                bias,
-                [True, weight is not None, bias is not None],
+            below[i], d_scale, d_shift = torch.ops.aten.native_layer_norm_backward(
+                product(d_z, w1.t()), image, image.shape[1:], center, rstd, weight, bias, [True] * 3
             )
-            for total, value in zip((d_weight, d_bias), found, strict=True):
-                if total is not None:
-                    total += value
-        if beta is not None:
-            d_w2.addr_(d_b2, beta)
-            d_beta.copy_(w2.t() @ d_b2)
-        return below.view(x.shape), *slopes, None
+            d_weight += d_scale
+            d_bias += d_shift
+        d_w2.addr_(d_b2, beta)
+        d_beta.copy_(w2.t() @ d_b2)
+        return below.view(x.shape), *slopes, None, None
 
 
-def _again(values: list[torch.Tensor], eps: float, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+def _again(values: list[torch.Tensor], eps: float, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Gradients of the equation, as operators that have gradients themselves."""
     x, weight, bias, w1, b1, gamma, beta, w2, b2 = values
     h = F.gelu(F.linear(F.layer_norm(x, x.shape[-1:], weight, bias, eps), w1, b1))
     h = h * (1 + gamma * _response(h.flatten(1, 2))[2])[:, None, None]
-    y = F.linear(h if beta is None else h + beta, w2, b2)
-    found = iter(torch.autograd.grad(y, [value for value in values if value is not None], grad, create_graph=True))
-    return tuple(None if value is None else next(found) for value in values)
+    return torch.autograd.grad(F.linear(h + beta, w2, b2), values, grad, create_graph=True)
