@@ -201,13 +201,10 @@ def _versions() -> dict[str, str]:
 
 def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], opset: int) -> onnx.ModelProto:
     """The graph of the module with its axes named, cleaned of everything but operators and constants."""
-    if 2 in axes:
-        # every map of the trace must be larger than 1 x 1 and than the grid that windows are made for, and no side
-        # equal to another: else the program is tied to that
-        stride = max(module.strides, default=32)
-        made_for = max((pretrained_cfg(module.network).get('input_size') or (0,))[1:], default=0)
-        height, width = (max(side, 4 * stride, made_for + stride) for side in shape[2:])
-        shape = (*shape[:2], height, width + stride if width == height else width)
+    if 2 in axes:  # every map of the trace must be larger than 1 x 1, and no side equal to another: else they are fixed
+        least = 4 * max(module.strides, default=32)
+        height, width = (max(side, least) for side in shape[2:])
+        shape = (*shape[:2], height, width + least // 4 if width == height else width)
     free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     try:
         with warnings.catch_warnings(), torch.no_grad():
