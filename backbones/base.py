@@ -97,6 +97,7 @@ class StagedBackbone(nn.Module):
     stages: Any
     norm: nn.Module
     head: nn.Module
+    head_norm = False  # whether `forward_head` starts from the map in front of the final norm and applies it itself
     pretrained_cfg: dict[str, Any]
 
     def __init__(
@@ -135,10 +136,16 @@ class StagedBackbone(nn.Module):
         self.feature_info: list[dict[str, Any]] = []
         self._pool_name = global_pool
 
-    def _finish(self, device=None, dtype=None) -> None:
-        """Last step of a family's `__init__`: the head on the declared features, then the published initialisation."""
+    def _finish(self, num_features: int | None = None, device=None, dtype=None) -> None:
+        """Last step of a family's `__init__`: the head on the declared features, then the published initialisation.
+
+        Args:
+            num_features: Channels behind the final norm, if not those of the last level.
+            device: Where the head is made.
+            dtype: Type of the head.
+        """
         assert len(self.feature_info) == len(self.stem_taps) + len(self.stages)
-        self.num_features = self.feature_info[-1]['num_chs']
+        self.num_features = num_features or self.feature_info[-1]['num_chs']
         self.reset_classifier(self.num_classes, self._pool_name, device=device, dtype=dtype)
         for name, module in self.named_modules():
             self._init_weights(module, name)
@@ -218,10 +225,13 @@ class StagedBackbone(nn.Module):
         return x if fmt == 'NHWC' else x.flatten(1, 2)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, H, W) behind the last stage and the final norm."""
+        """Map (B, C, H, W) behind the last stage and the final norm (the last stage alone with `head_norm`)."""
         last = len(self.feature_info) - 1
         y, _ = self._levels(x, last, set())
-        return self._out(self.norm(y), last, x)
+        return self._out(self._for_head(y), last, x)
+
+    def _for_head(self, y: torch.Tensor) -> torch.Tensor:
+        return y if self.head_norm else self.norm(y)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Pool, drop and classify the map of `forward_features`; with `pre_logits` stop before the classifier."""
@@ -269,7 +279,7 @@ class StagedBackbone(nn.Module):
         maps = [self._out(kept[level], level, x, output_fmt) for level in sorted(kept)]
         if intermediates_only:
             return maps
-        return self._out(self.norm(y) if last == end else y, last, x), maps
+        return self._out(self._for_head(y) if last == end else y, last, x), maps
 
     def _take(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
         if self.layout == 'NC':
@@ -303,9 +313,9 @@ class StagedBackbone(nn.Module):
             self.feature_info = self.feature_info[: deepest + 1]
             if deepest - len(self.stem_taps) in self.early_taps:
                 self.stages[-1].blocks = nn.Sequential()
-            self.num_features = self.feature_info[-1]['num_chs']
         if cut or prune_norm:
             self.norm = nn.Identity()
+            self.num_features = self.feature_info[-1]['num_chs']
         if cut or prune_head:
             self.reset_classifier(0, '')
         self.pruned += tuple(before - self.state_dict().keys())

@@ -5,6 +5,7 @@ each family, `make test-full` takes them all.
 """
 
 import functools
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -61,6 +62,11 @@ def variants(maps: bool = False) -> list:
 def smallest(maps: bool = False) -> list[str]:
     """The name with the fewest parameters of each family; with `maps`, of those families that have feature maps."""
     return [names[0] for names in families().values() if facts(names[0]).maps or not maps]
+
+
+def has_public_code(name: str) -> bool:
+    """Whether the family converts published checkpoints; one without a key table is a reconstruction."""
+    return hasattr(sys.modules[model_entrypoint(name).__module__], 'KEYS')
 
 
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:

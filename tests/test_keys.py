@@ -13,7 +13,7 @@ from torch import nn
 
 import backbones
 from backbones.keys import _compile, rename, unwrap
-from registry import facts, smallest
+from registry import facts, has_public_code, smallest
 
 RECORDS = Path(__file__).parent / 'records'
 
@@ -33,7 +33,7 @@ def official(name: str, derived: bool = False) -> dict[str, torch.Tensor]:
     return {**state, **tables} if derived else state
 
 
-@pytest.fixture(scope='module', params=smallest())
+@pytest.fixture(scope='module', params=filter(has_public_code, smallest()))
 def name(request) -> str:
     return request.param
 
@@ -99,7 +99,7 @@ def test_convert_takes_every_container(name, state, container):
     assert all(torch.equal(v, converted[k]) for k, v in again.items())
 
 
-@pytest.mark.parametrize('name', smallest(maps=True))
+@pytest.mark.parametrize('name', filter(has_public_code, smallest(maps=True)))
 def test_convert_for_a_feature_extractor(name):
     state = official(name)
     whole = timm.create_model(name, num_classes=classes(name)).eval()
