@@ -12,10 +12,12 @@ from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resi
 from .response_mlp import ResponseMlp
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
+from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .window import window_linear, window_merge, window_partition
 
 __all__ = [
     'Affine',
+    'Backend',
     'BatchNorm2d',
     'ConvNorm',
     'DistilledHead',
@@ -26,15 +28,20 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
+    'check_backend',
+    'cosine',
     'covering',
     'cubic_matrix',
     'cubic_taps',
     'fold_affine',
+    'fourier',
     'free_narrow',
     'free_pad',
     'free_reshape',
     'free_transpose',
     'fuse_conv_norm',
+    'inverse_cosine',
+    'inverse_fourier',
     'linear',
     'linear_matrix',
     'overlap_merge',
