@@ -1,8 +1,9 @@
 """Two-dimensional Fourier and cosine transforms of maps, each in two equal ways.
 
-The fast transform costs O(log n) a value and serves large maps; products with constant real matrices cost O(n), are faster
-on small maps, and are all that an exported graph may hold. Every transform is orthonormal, takes sides of any length, and
-computes in float32 at least: half precision is widened, also under autocast, and the result stays wide.
+The fast transform costs O(log n) a value and serves large maps. Products with constant real matrices are faster on
+small maps, and are all that an exported graph may hold: one matrix for a whole small map, else one for each side.
+Every transform is orthonormal, takes sides of any length, and computes in float32 at least: half precision is widened,
+also under autocast, and the result stays wide.
 
 Shapes: B batch, C channels, H and W height and width of the map, K = floor(W / 2) + 1 frequencies along the width that
 a real map has. A spectrum is real: (B, C, 2 H, K), its real part above its imaginary part.
@@ -20,7 +21,7 @@ __all__ = ['Backend', 'check_backend', 'cosine', 'fourier', 'inverse_cosine', 'i
 
 Backend = Literal['auto', 'fft', 'matmul']
 
-CROSSOVER = 32  # longest side in positions at which 'auto' still takes matrices
+CROSSOVER = 196  # positions: the largest map that 'auto' gives to matrices, and that has one matrix as a whole
 LARGEST = 256  # MiB: what the matrices of one transform may take
 
 
@@ -41,7 +42,7 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
 
     Args:
         x: Real map (B, C, H, W).
-        backend: 'fft', 'matmul', or 'auto': matrices while exporting and for sides up to `CROSSOVER`.
+        backend: 'fft', 'matmul', or 'auto': matrices while exporting and for maps up to `CROSSOVER`.
 
     Returns:
         Spectrum (B, C, 2 H, K).
@@ -55,16 +56,16 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         if _takes_fft(backend, height, width):
             z = torch.fft.rfft2(x, norm='ortho')
             return torch.cat([z.real, z.imag], 2)
-        cosines, sines = _table(_half_turns, width, x)  # W K
-        down, up = _table(_stacked_turns, height, x)  # 2H H
-        return _left(down, x @ cosines) + _left(up, x @ sines)
+        if _is_whole(x, height, width):
+            return _whole(_fourier_sides, x, (height, width), (2 * height, width // 2 + 1))
+        return _fourier_sides(x, (height, width))
 
 
 def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto') -> torch.Tensor:
     """Real map of a spectrum, which need not be that of a real map.
 
-    Over the rows it is the complex inverse; over the columns a real one, which leaves out the imaginary part of the first
-    and, for an even width, of the last frequency (torch's `irfft2`).
+    Over the rows it is the complex inverse; over the columns a real one, which leaves out the imaginary part of the
+    first and, for an even width, of the last frequency (torch's `irfft2`).
 
     Args:
         spectrum: Spectrum (B, C, 2 H, K).
@@ -88,9 +89,9 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
         if _takes_fft(backend, height, width):
             real, imaginary = spectrum.split(height, 2)
             return torch.fft.irfft2(torch.complex(real, imaginary), s=(height, width), norm='ortho')
-        across, over = _table(_side_turns, height, spectrum)  # H 2H
-        cosines, sines = _table(_half_inverse, width, spectrum)  # K W
-        return _left(across, spectrum) @ cosines + _left(over, spectrum) @ sines
+        if _is_whole(spectrum, height, width):
+            return _whole(_inverse_fourier_sides, spectrum, (height, width), (height, width))
+        return _inverse_fourier_sides(spectrum, (height, width))
 
 
 def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -111,10 +112,12 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
     """
     with _wide(x):
         x = _widened(x)
-        if _takes_fft(backend, *x.shape[-2:]):
+        height, width = x.shape[-2:]
+        if _takes_fft(backend, height, width):
             return _fast_cosine(_fast_cosine(x).mT).mT
-        wide, tall = _table(_cosines, x.shape[-1], x)[0], _table(_cosines, x.shape[-2], x)[1]
-        return _left(tall, x @ wide)
+        if _is_whole(x, height, width):
+            return _whole(_cosine_sides, x, (height, width), (height, width))
+        return _cosine_sides(x, (height, width))
 
 
 def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -131,11 +134,13 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
         ValueError: As in `fourier`.
     """
     with _wide(spectrum):
-        x = _widened(spectrum)
-        if _takes_fft(backend, *x.shape[-2:]):
-            return _fast_inverse_cosine(_fast_inverse_cosine(x).mT).mT
-        wide, tall = _table(_cosines, x.shape[-1], x)[1], _table(_cosines, x.shape[-2], x)[0]
-        return _left(tall, x @ wide)
+        spectrum = _widened(spectrum)
+        height, width = spectrum.shape[-2:]
+        if _takes_fft(backend, height, width):
+            return _fast_inverse_cosine(_fast_inverse_cosine(spectrum).mT).mT
+        if _is_whole(spectrum, height, width):
+            return _whole(_inverse_cosine_sides, spectrum, (height, width), (height, width))
+        return _inverse_cosine_sides(spectrum, (height, width))
 
 
 # ---- how to run ------------------------------------------------------------------------------------------------
@@ -145,9 +150,9 @@ def _takes_fft(backend: str, height: Any, width: Any) -> bool:
     check_backend(backend)
     if backend == 'fft' or (backend == 'auto' and torch.compiler.is_exporting()):
         return backend == 'fft'
-    longest = max(height, width)
     if backend == 'auto':
-        return longest > CROSSOVER
+        return height * width > CROSSOVER
+    longest = max(height, width)
     needed = 16 * longest * longest // 2**20  # a complex matrix as four real ones of four bytes
     if isinstance(needed, int) and needed > LARGEST:
         raise ValueError(
@@ -168,29 +173,76 @@ def _widened(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _left(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The matrix (M, H) times every map (B, C, H, W): (B, C, M, W)."""
-    return matrix @ x
+def _is_eager(x: torch.Tensor) -> bool:
+    """Whether real numbers are computed now, and no graph is made: then matrices are kept for the next call."""
+    return type(x) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+
+
+def _is_whole(x: torch.Tensor, height: Any, width: Any) -> bool:
+    return _is_eager(x) and height * width <= CROSSOVER
+
+
+# ---- by matrices -----------------------------------------------------------------------------------------------
+
+
+def _whole(
+    sides: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor],
+    x: torch.Tensor,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+) -> torch.Tensor:
+    """The transform `sides` of maps of one size as one matrix: (B, C, ...) -> (B, C, *shape)."""
+    matrix = _kept(_of_units, sides, tuple(x.shape[-2:]), size, x.dtype, x.device)
+    return (x.flatten(2) @ matrix).unflatten(2, shape)
+
+
+def _of_units(
+    sides: Callable, shape: tuple[int, int], size: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """What `sides` makes of each map that is 1 at one position and 0 elsewhere, flattened."""
+    count = shape[0] * shape[1]
+    return sides(torch.eye(count, dtype=dtype, device=device).view(count, 1, *shape), size).flatten(1)
+
+
+def _fourier_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+    cosines, sines = _table(_half_turns, size[1], x)  # W K
+    down, up = _table(_stacked_turns, size[0], x)  # 2H H
+    return down @ (x @ cosines) + up @ (x @ sines)
+
+
+def _inverse_fourier_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+    across, over = _table(_side_turns, size[0], spectrum)  # H 2H
+    cosines, sines = _table(_half_inverse, size[1], spectrum)  # K W
+    return (across @ spectrum) @ cosines + (over @ spectrum) @ sines
+
+
+def _cosine_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+    return _table(_cosines, size[0], x)[1] @ x @ _table(_cosines, size[1], x)[0]
+
+
+def _inverse_cosine_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+    return _table(_cosines, size[0], spectrum)[0] @ spectrum @ _table(_cosines, size[1], spectrum)[1]
 
 
 # ---- matrices --------------------------------------------------------------------------------------------------
 
 
-def _table(
-    build: Callable[[Any, torch.dtype, torch.device], tuple[torch.Tensor, torch.Tensor]],
-    length: Any,
-    like: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A pair of matrices for a side, kept for the next call where real numbers are computed eagerly."""
-    if type(like) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing():
-        return _kept(build, length, like.dtype, like.device)
-    return build(length, like.dtype, like.device)
+Build = Callable[[Any, torch.dtype, torch.device], tuple[torch.Tensor, torch.Tensor]]
+
+
+def _table(build: Build, length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A pair of matrices for a side."""
+    return (_kept if _is_eager(like) else _call)(build, length, like.dtype, like.device)
+
+
+def _call(build: Callable, *args: Any) -> Any:
+    return build(*args)
 
 
 @functools.lru_cache(maxsize=64)
-def _kept(build: Callable, length: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _kept(build: Callable, *args: Any) -> Any:
     with torch.inference_mode(False), torch.no_grad():
-        return build(length, dtype, device)
+        return build(*args)
 
 
 def _angles(length: Any, rows: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
