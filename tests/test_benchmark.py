@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools import benchmark, benchmark_report
+from tools import benchmark, benchmark_operators, benchmark_report
 
 # An implementation outside of the project; that its keys are ours already is not what is tested here.
 REFERENCE = """
@@ -60,7 +60,7 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
         assert float(row['samples_per_sec']) == pytest.approx(2e3 / float(row['step_time']), rel=1e-3)
         assert (row['time_ratio_reference'] == '') == (row['candidate'] == 'reference')
     text = page.read_text()
-    assert '| lsnet_t | 2 | fused |' in text
+    assert re.search(r'\| lsnet_t \| 3x\d+x\d+ \| 2 \| fused \|', text)
     profiles = re.findall(r'^- lsnet_t, (.*), batch 2, (\w+): `aten::.*` \d+%', text, re.M)
     assert profiles == [(task, name) for task in ('forward', 'training') for name in ('eager', 'reference')]
     assert str(tmp_path) not in text  # published commands hold no paths of this machine
@@ -86,9 +86,23 @@ def test_operator_takes_less_memory_than_unfold(tmp_path: Path) -> None:
         assert row['ratios']['unfold'][1] <= row['ratios']['unfold'][0] <= row['ratios']['unfold'][2]
 
 
+def test_transforms_are_timed_in_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_operators, 'SIDES', (5,))
+    monkeypatch.setattr(benchmark_operators, 'CHANNELS', (3,))
+    results = tmp_path / 'out.json'
+    words = ['--tasks', 'transform', '-b', '2', '--threads', '1', '--rounds', '1', '--no-memory']
+    assert benchmark.main([*words, '--results-file', str(results)]) == 0
+    rows = json.loads(results.read_text())['rows']
+    tasks = ('transform forward', 'transform forward + backward')
+    expected = [(t, m, c) for t in tasks for m in ('Fourier', 'cosine') for c in ('matmul', 'fft')]
+    assert [(row['task'], row['model'].split()[0], row['candidate']) for row in rows] == expected
+    assert {row['img_size'] for row in rows} == {'3x5x5'}
+    assert all((row['candidate'] == 'matmul') == ('fft' in row['ratios']) for row in rows)
+
+
 def test_unfold_form_is_the_definition() -> None:
     x, weight = torch.randn(2, 6, 5, 4), torch.randn(2, 3, 9, 5, 4)
-    out = benchmark.aggregate_by_unfold(x, weight)
+    out = benchmark_operators.aggregate_by_unfold(x, weight)
     b, c, y, z = 1, 4, 2, 3
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
     window = padded[b, c, y : y + 3, z : z + 3].reshape(9)
@@ -114,12 +128,12 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
     text = page.read_text()
     assert text.startswith('# Title\n\nBefore.\n')
     assert text.endswith('After.\n')
-    assert re.findall(r'\| m \| 1 \| eager \| (\S+) \|', text) == ['50.00']
+    assert re.findall(r'\| m \| 3x32x32 \| 1 \| eager \| (\S+) \|', text) == ['50.00']
     row.step_time = 40.0
     for _ in range(2):
         benchmark_report.write_markdown(page, [row], facts, 'Another family')
     text = page.read_text()
-    assert re.findall(r'\| m \| 1 \| eager \| (\S+) \|', text) == ['50.00', '40.00']
+    assert re.findall(r'\| m \| 3x32x32 \| 1 \| eager \| (\S+) \|', text) == ['50.00', '40.00']
     assert text.count('## Another family\n') == text.count(benchmark_report.HOW) == 1
 
 

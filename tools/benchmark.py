@@ -1,4 +1,4 @@
-"""Time and memory of models and of the small-kernel aggregation, side by side in one run.
+"""Time and memory of models and of operators (aggregation, transforms), side by side in one run.
 
     python tools/benchmark.py --models lsnet_t --batch-size 1 16
     python tools/benchmark.py --models lsnet_t --against ../reference.py:lsnet_t --markdown docs/benchmarks.md
@@ -13,7 +13,6 @@ import contextlib
 import difflib
 import importlib.util
 import itertools
-import math
 import os
 import shlex
 import sys
@@ -27,12 +26,15 @@ import torch
 from torch import nn
 
 if __package__:
+    from tools import benchmark_operators
     from tools import benchmark_report as report
 else:  # run as a script: this folder is on the path
+    import benchmark_operators
     import benchmark_report as report
 
-TASKS = ('forward', 'training', 'operator')
-OPERATOR = (64, 8, 3, 56)  # channels, groups, kernel, side of the map
+MODEL_TASKS = ('forward', 'training')
+OPERATOR_TASKS = ('operator', 'transform')
+TASKS = (*MODEL_TASKS, *OPERATOR_TASKS)
 TOLERANCE = 1e-3  # largest difference of two candidates' outputs, relative to the largest output
 
 
@@ -48,16 +50,7 @@ class Case:
     threads: int
     against: str | None = None
     onnx: str | None = None
-
-
-def aggregate_by_unfold(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Small-kernel aggregation as an unfolded copy of `x` (B, C, H, W) times `weight` (B, G, K*K, H, W), summed."""
-    batch, channels, height, width = x.shape
-    groups, taps = weight.shape[1:3]
-    kernel = math.isqrt(taps)
-    columns = nn.functional.unfold(x, kernel, padding=kernel // 2)
-    columns = columns.view(batch, channels // groups, groups, taps, height, width)
-    return (columns * weight.unsqueeze(1)).sum(3).view(batch, channels, height, width)
+    operator: int | None = None  # place in the operators of the task's first word
 
 
 @contextlib.contextmanager
@@ -174,27 +167,6 @@ def _onnx_forward(path: str, image: torch.Tensor, threads: int) -> Callable[[], 
     return lambda: torch.from_numpy(session.run(None, feed)[0])
 
 
-def _operator_call(case: Case) -> Callable[[], object]:
-    from backbones.layers.ska import small_kernel_aggregation
-
-    channels, groups, kernel, side = OPERATOR
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(case.batch, channels, side, side, generator=generator)
-    weight = torch.randn(case.batch, groups, kernel**2, side, side, generator=generator)
-    operator = small_kernel_aggregation if case.candidate == 'ours' else aggregate_by_unfold
-    if case.task == 'operator forward':
-
-        def forward() -> torch.Tensor:
-            with torch.inference_mode():
-                return operator(x, weight)
-
-        return forward
-    x.requires_grad_()
-    weight.requires_grad_()
-    above = torch.randn(x.shape, generator=generator)
-    return lambda: torch.autograd.grad(operator(x, weight), (x, weight), above)
-
-
 def _image(case: Case) -> torch.Tensor:
     return torch.randn(case.batch, *case.size, generator=torch.Generator().manual_seed(0))
 
@@ -239,7 +211,7 @@ def _memory_of(case: Case) -> Any:
     torch.set_num_threads(case.threads)
     if case.candidate == 'onnx':  # its arena keeps memory, so that only its very first call shows it
         return peak_memory(_call(case, {}), torch_allocates=False)
-    if case.task.startswith('operator'):
+    if case.operator is not None:
         call = _operator_call(case)
     elif case.candidate == 'reference':
         assert case.against is not None
@@ -317,7 +289,7 @@ def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) 
 
         export_onnx(models['eager'], onnx, input_size=size, dynamic='batch', check=False)  # compared below
     rows = []
-    for batch, task in itertools.product(options.batch_size, TASKS[:2]):
+    for batch, task in itertools.product(options.batch_size, MODEL_TASKS):
         if task in options.tasks:
             # re-parameterised models only run
             names = options.candidates if task == 'forward' else [c for c in options.candidates if c in report.BASES]
@@ -330,16 +302,25 @@ def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) 
     return rows
 
 
-def _operator_rows(options: argparse.Namespace, bar: Any) -> list[report.Row]:
-    channels, groups, kernel, side = OPERATOR
-    name = f'aggregation of {groups} groups, {kernel}x{kernel}'
+def _operator_call(case: Case) -> Callable[[], object]:
+    assert case.operator is not None
+    operator = benchmark_operators.operators(case.task.split()[0])[case.operator]
+    return operator.call(case.candidate, case.batch, case.task.endswith('backward'))
+
+
+def _operator_rows(kind: str, options: argparse.Namespace, bar: Any) -> list[report.Row]:
     rows = []
-    for batch, task in itertools.product(options.batch_size, ('operator forward', 'operator forward + backward')):
-        case = Case(task, name, 'ours', batch, (channels, side, side), options.threads)
-        cases = [case, replace(case, candidate='unfold')]
-        calls = {c.candidate: _operator_call(c) for c in cases}
+    places = enumerate(benchmark_operators.operators(kind))
+    tasks = f'{kind} forward', f'{kind} forward + backward'
+    for task, (place, operator), batch in itertools.product(tasks, places, options.batch_size):
+        size = operator.shapes[0]
+        cases = [
+            Case(task, operator.name, candidate, batch, size, options.threads, operator=place)
+            for candidate in operator.forms
+        ]
+        calls = {case.candidate: _operator_call(case) for case in cases}
         _compare({n: lambda call=call: _first(call()) for n, call in calls.items()}, f'{task} at batch {batch}')
-        bar.say(f'{task}, batch {batch}')
+        bar.say(f'{operator.name}, {"x".join(map(str, size))}, {task}, batch {batch}')
         rows += _rows(cases, calls, options, bar)
     return rows
 
@@ -367,15 +348,23 @@ def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
     per_batch = len(options.models) * (
         ('forward' in options.tasks) * (options.rounds + len(options.candidates))
         + ('training' in options.tasks) * (options.rounds + len(trained))
-    ) + ('operator' in options.tasks) * 2 * (options.rounds + 2)
+    ) + sum(
+        2 * (options.rounds + len(operator.forms))
+        for kind in OPERATOR_TASKS
+        if kind in options.tasks
+        for operator in benchmark_operators.operators(kind)
+    )
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         Progress(*columns, console=Console(stderr=True)) as progress,
         tempfile.TemporaryDirectory() as folder,
     ):
         bar = _Bar(progress, per_batch * len(options.batch_size))
-        rows = _operator_rows(options, bar) if 'operator' in options.tasks else []
-        if {'forward', 'training'} & set(options.tasks):
+        rows = []
+        for kind in OPERATOR_TASKS:
+            if kind in options.tasks:
+                rows += _operator_rows(kind, options, bar)
+        if set(MODEL_TASKS) & set(options.tasks):
             for name in options.models:
                 rows += _model_rows(name, options, Path(folder), bar)
     return rows, max((share for share in bar.shares if share is not None), default=None)

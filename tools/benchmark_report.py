@@ -21,7 +21,7 @@ HOW = """\
   torch's CPU allocator, exact. Resident: growth that the system sees, which also holds what libraries allocate.
 - All candidates of a model hold the same weights, and their outputs were compared before they were timed."""
 
-BASES = ('eager', 'reference', 'unfold')  # candidates that others are compared with
+BASES = ('eager', 'reference', 'unfold', 'fft')  # candidates that others are compared with
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Row:
 # What the tables show: heading, and how a row fills it
 COLUMNS: dict[str, Callable[[Row], str]] = {
     'Model': lambda row: row.model,
+    'Size': lambda row: row.img_size,
     'Batch': lambda row: str(row.batch_size),
     'Candidate': lambda row: row.candidate,
     'Time (ms)': lambda row: f'{row.step_time:.2f}',
