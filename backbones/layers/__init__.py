@@ -3,6 +3,7 @@
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
+from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
@@ -22,6 +23,7 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
+    'MapNorm',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
