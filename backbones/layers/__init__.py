@@ -1,5 +1,6 @@
 """Shared operators and modules that families are built of."""
 
+from .constants import constant
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
@@ -29,6 +30,7 @@ __all__ = [
     'ResponseMlp',
     'apply_sides',
     'check_backend',
+    'constant',
     'cosine',
     'covering',
     'cubic_matrix',
