@@ -15,6 +15,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .window import window_linear, window_merge, window_partition
+from .zigzag import band_matrices, zigzag_ranks
 
 __all__ = [
     'Affine',
@@ -29,6 +30,7 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
+    'band_matrices',
     'check_backend',
     'constant',
     'cosine',
@@ -58,4 +60,5 @@ __all__ = [
     'window_merge',
     'window_partition',
     'zero_pad',
+    'zigzag_ranks',
 ]
