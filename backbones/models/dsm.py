@@ -91,8 +91,8 @@ class SpectrumMixer(nn.Module):
         pool, back = constant(band_matrices, height, width, self.bands, like=spectrum)
         flat = spectrum.flatten(2)  # B C HW
         pooled = (flat @ pool).to(self.generator.fc1.weight.dtype)  # B C K
-        weights = self.bands * self.generator(pooled).float().softmax(-1)
-        flat = flat * (weights.to(flat.dtype) @ back)  # B C HW
+        weights = self.bands * self.generator(pooled).to(flat.dtype).softmax(-1)
+        flat = flat * (weights @ back)  # B C HW
         return inverse_cosine(flat.reshape(spectrum.shape), self.backend).to(x.dtype)
 
 
@@ -178,8 +178,8 @@ class Dsm(StagedBackbone):
         if not dims or not len(dims) == len(depths) == len(mlp_ratios) or min(*dims, *depths, bands, hidden) < 1:
             raise ValueError(
                 'DSM needs a width, a depth and an MLP ratio for each stage, and all of them, bands and hidden at '
-                f'least 1, but got dims={tuple(dims)}, depths={tuple(depths)}, mlp_ratios={tuple(mlp_ratios)}, bands={bands} '
-                f'and hidden={hidden}.'
+                f'least 1, but got dims={tuple(dims)}, depths={tuple(depths)}, mlp_ratios={tuple(mlp_ratios)}, '
+                f'bands={bands} and hidden={hidden}.'
             )
         self.stem = ConvEmbed(in_chans, dims[0], 7, 4, channels_first=True, **dd)
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
