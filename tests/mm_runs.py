@@ -25,6 +25,8 @@ RUNNABLE = {
 }
 # Family -> arguments that make its models narrow and shallow.
 _NARROW = {
+    'affnet': {'stem_dims': [8, 16], 'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
+    'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},

@@ -13,7 +13,6 @@ Shapes: B batch, H and W height and width of the map, C channels, K = floor(W / 
     G groups of channels, D = C / G channels of a group.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from ..layers import (
     check_backend,
     fourier,
     free_reshape,
+    full_precision,
     inverse_fourier,
     require_eval,
 )
@@ -189,7 +189,7 @@ def _filter(
 ) -> torch.Tensor:
     """The equation of `FrequencyFilter` for given layers; half precision is widened, also under autocast."""
     batch, channels, height, width = x.shape
-    with _full_precision(x):
+    with full_precision(x):
         z = fourier(x, backend)  # B C 2H K
         z = free_reshape(z, batch, 2 * channels, height, z.shape[-1])  # B C*2 H K
         (w1, b1), (w2, b2) = ((w.to(z.dtype), b.to(z.dtype)) for w, b in (first, second))
@@ -202,13 +202,6 @@ def _product(m: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """Complex product of maps whose parts take turns: (B, 2 C, H, K) -> (B, C, 2 H, K)."""
     a, b, c, d = m[:, ::2], m[:, 1::2], z[:, ::2], z[:, 1::2]
     return torch.cat([a * c - b * d, a * d + b * c], 2)
-
-
-def _full_precision(x: torch.Tensor) -> Any:
-    """Autocast off where it is on."""
-    kind = x.device.type
-    on = kind != 'meta' and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else contextlib.nullcontext()
 
 
 class Block(nn.Module):
