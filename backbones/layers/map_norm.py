@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .precision import widened
+
 __all__ = ['MapNorm']
 
 
@@ -28,10 +30,10 @@ class MapNorm(nn.GroupNorm):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         super().__init__(1, channels, eps, **dd)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_exporting():
-            return F.group_norm(input, 1, self.weight, self.bias, self.eps).to(input.dtype)
-        x = input.to(torch.promote_types(input.dtype, torch.float32))
-        x = x - x.mean((1, 2, 3), keepdim=True)
-        x = x * (x.square().mean((1, 2, 3), keepdim=True) + self.eps).rsqrt()
-        return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+            return F.group_norm(x, 1, self.weight, self.bias, self.eps).to(x.dtype)
+        y = widened(x)
+        y = y - y.mean((1, 2, 3), keepdim=True)
+        y = y * (y.square().mean((1, 2, 3), keepdim=True) + self.eps).rsqrt()
+        return (y * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)

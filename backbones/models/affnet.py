@@ -34,6 +34,7 @@ from ..layers import (
     full_precision,
     inverse_fourier,
     require_eval,
+    widened,
 )
 
 __all__ = ['AFFNet']
@@ -56,11 +57,11 @@ class ChannelNorm(nn.LayerNorm):
     def __init__(self, channels: int, eps: float = 1e-5, **dd: Any) -> None:
         super().__init__(channels, eps, **dd)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        x = input.to(torch.promote_types(input.dtype, torch.float32))
-        deviation, mean = torch.std_mean(x, 1, correction=0, keepdim=True)
-        x = (x - mean) / (deviation + self.eps)
-        return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = widened(x)
+        deviation, mean = torch.std_mean(y, 1, correction=0, keepdim=True)
+        y = (y - mean) / (deviation + self.eps)
+        return (y * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {'swish': nn.SiLU, 'relu': nn.ReLU}

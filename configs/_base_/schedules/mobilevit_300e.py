@@ -1,4 +1,4 @@
-"""300 epochs of AdamW at a batch of 1024 (8 GPUs x 128): MobileViT's schedule, which AFFNet's repository descends from."""
+"""300 epochs of AdamW at a batch of 1024 (8 GPUs x 128): MobileViT's, which AFFNet's repository starts from."""
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01))
 param_scheduler = [
