@@ -8,6 +8,7 @@ from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .patch import PatchEmbed, pad_to_patches, zero_pad
+from .precision import full_precision, widened
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
@@ -15,7 +16,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .window import window_linear, window_merge, window_partition
-from .zigzag import band_matrices, zigzag_ranks
+from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
     'Affine',
@@ -30,7 +31,7 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
-    'band_matrices',
+    'band_shares',
     'check_backend',
     'constant',
     'cosine',
@@ -43,6 +44,7 @@ __all__ = [
     'free_pad',
     'free_reshape',
     'free_transpose',
+    'full_precision',
     'fuse_conv_norm',
     'inverse_cosine',
     'inverse_fourier',
@@ -56,6 +58,7 @@ __all__ = [
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'widened',
     'window_linear',
     'window_merge',
     'window_partition',
