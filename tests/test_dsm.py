@@ -3,12 +3,15 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 
-from backbones.layers import band_matrices, cosine, inverse_cosine, zigzag_ranks
+import backbones
+from backbones.layers import band_shares, cosine, inverse_cosine, zigzag, zigzag_ranks
 from backbones.models.dsm import Dsm, SpectrumMixer
-from registry import families
+from registry import families, has_public_code
 
 SIZES = [(1, 1), (1, 5), (5, 1), (3, 3), (4, 6), (7, 5), (8, 8)]
+DOUBLE = torch.zeros(1, dtype=torch.float64)
 
 
 def walk(height: int, width: int) -> list[tuple[int, int]]:
@@ -40,37 +43,110 @@ def test_ranks_are_those_of_a_walk(size):
         assert ranks.tolist() == [[0, 1, 5], [2, 4, 6], [3, 7, 8]]
 
 
-@pytest.mark.parametrize('size', [(3, 3), (4, 6), (9, 8), (20, 13)], ids=str)
-@pytest.mark.parametrize('bands', [4, 64])
-def test_bands_are_pooled_and_given_back(size, bands):
+@pytest.mark.parametrize('size', [*SIZES, (9, 8), (20, 13)], ids=str)
+@pytest.mark.parametrize('bands', [1, 4, 7, 64])
+def test_bands_are_pooled_and_given_back_over_the_same_bins(size, bands):
     count = size[0] * size[1]
-    pool, back = band_matrices(*size, bands, torch.float64, torch.device('cpu'))
-    scanned = torch.randn(2, count, dtype=torch.float64)
-    flat = scanned[:, zigzag_ranks(*size, torch.device('cpu'))]
-    torch.testing.assert_close(flat @ pool, torch.nn.functional.adaptive_avg_pool1d(scanned, bands))
+    shares = band_shares(*size, bands, like=DOUBLE)[zigzag_ranks(*size, torch.device('cpu')).argsort()]
     values = torch.randn(2, bands, dtype=torch.float64)
-    nearest = torch.stack([values[:, rank * bands // count] for rank in range(count)], 1)
-    assert torch.equal(values @ back, nearest[:, zigzag_ranks(*size, torch.device('cpu'))])
+    if count >= bands:
+        members = [[rank for rank in range(count) if rank * bands // count == band] for band in range(bands)]
+        assert torch.equal(values @ shares.T, F.interpolate(values[None], count, mode='nearest')[0])
+    else:
+        members = [[band * count // bands] for band in range(bands)]
+        means = [values[:, [band for band in range(bands) if members[band] == [r]]].mean(1) for r in range(count)]
+        torch.testing.assert_close(values @ shares.T, torch.stack(means, 1))
+    scanned = torch.randn(2, count, dtype=torch.float64)
+    pooled = torch.stack([scanned[:, ranks].mean(1) for ranks in members], 1)
+    torch.testing.assert_close(scanned @ shares / shares.sum(0), pooled)
 
 
-def test_mixer_is_its_equation():
+def test_large_matrices_are_not_kept(monkeypatch):
+    """Training of a detector would pile up one for each size of its images."""
+    monkeypatch.setattr(zigzag, 'LARGEST', 6 * 7 * 5)
+    assert band_shares(6, 7, 5, like=DOUBLE) is band_shares(6, 7, 5, like=DOUBLE)
+    assert band_shares(7, 7, 5, like=DOUBLE) is not band_shares(7, 7, 5, like=DOUBLE)
+
+
+@pytest.mark.parametrize('bands', [4, 90])
+def test_one_program_has_the_bands_of_all_sizes(bands):
+    class Shares(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return band_shares(x.shape[0], x.shape[1], bands, like=x)
+
+    free = ({0: torch.export.Dim('height', min=2), 1: torch.export.Dim('width', min=2)},)
+    program = torch.export.export(Shares(), (torch.zeros(9, 11),), dynamic_shapes=free)
+    for size in ((2, 2), (30, 4), (13, 13)):
+        x = torch.zeros(size)
+        assert torch.equal(program.module()(x), band_shares(*size, bands, like=x))
+
+
+def lively(bands: int, hidden: int) -> SpectrumMixer:
+    """A mixer in float64 whose bands weigh very differently."""
     torch.manual_seed(0)
-    mixer = SpectrumMixer(6, 5).double()
+    mixer = SpectrumMixer(bands, hidden).double()
     for p in mixer.parameters():
         torch.nn.init.normal_(p)
-    x = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    return mixer
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(5, 4), (7, 9), (2, 2), (1, 5), (1, 1)], ids=str)
+def test_mixer_is_its_equation(size):
+    """At least as many frequencies as the 6 bands, and fewer."""
+    mixer, count = lively(6, 5), size[0] * size[1]
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
     spectrum, expected = cosine(x), torch.empty_like(x)
     for b in range(2):
         for c in range(3):
-            scan = torch.stack([spectrum[b, c][place] for place in walk(5, 4)])
-            pooled = torch.nn.functional.adaptive_avg_pool1d(scan[None], 6)[0]
+            scan = torch.stack([spectrum[b, c][place] for place in walk(*size)])
+            rows = [
+                [r for r in range(count) if (r * 6 // count == k if count >= 6 else r == k * count // 6)]
+                for k in range(6)
+            ]
+            pooled = torch.stack([scan[ranks].mean() for ranks in rows])
             g = mixer.generator
             y = (pooled - pooled.mean()) / (pooled.var(correction=0) + 1e-6).sqrt() * g.norm.weight + g.norm.bias
-            y = g.fc2.weight @ torch.nn.functional.gelu(g.fc1.weight @ y + g.fc1.bias) + g.fc2.bias
+            y = g.fc2.weight @ F.gelu(g.fc1.weight @ y + g.fc1.bias) + g.fc2.bias
             weights = 6 * y.exp() / y.exp().sum()
-            for rank, place in enumerate(walk(5, 4)):
-                expected[b, c][place] = spectrum[b, c][place] * weights[rank * 6 // 20]
+            for rank, place in enumerate(walk(*size)):
+                own = torch.stack([weights[k] for k in range(6) if rank in rows[k]]).mean()
+                expected[b, c][place] = spectrum[b, c][place] * own
     torch.testing.assert_close(mixer(x), inverse_cosine(expected))
+
+
+@torch.no_grad()
+def test_a_single_position_passes_unchanged():
+    """It has one frequency, which all bands share: their mean weight is 1, whatever was learnt."""
+    x = torch.randn(2, 3, 1, 1, dtype=torch.float64)
+    torch.testing.assert_close(lively(64, 9)(x), x)
+
+
+def test_gradients_reach_every_band():
+    for size in ((3, 4), (1, 3)):
+        mixer = lively(5, 4)
+        x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(mixer, x)
+        mixer(x).square().sum().backward()
+        assert all((p.grad != 0).any() for p in mixer.parameters())
+
+
+@torch.no_grad()
+def test_bands_are_weighted_in_full_precision_under_autocast(monkeypatch):
+    """With constant logits the weights are 1, and whatever is left of an error is that of the products around them."""
+    mixer = SpectrumMixer(8, 4)
+    for p in mixer.generator.fc2.parameters():
+        p.zero_()
+    x = torch.randn(1, 2, 20, 20) + 50
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(mixer(x), x, atol=1e-3, rtol=0)
+    seen = []
+    generator = mixer.generator.forward
+    monkeypatch.setattr(mixer.generator, 'forward', lambda pooled: seen.append(pooled) or generator(pooled))
+    mixer(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        mixer(x)
+    assert torch.equal(*seen)
 
 
 @torch.no_grad()
@@ -128,3 +204,17 @@ def test_half_precision_stays_finite_on_large_images():
 def test_mistakes_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         Dsm(**arguments)
+
+
+def test_own_checkpoints_alone():
+    assert not any(has_public_code(name) for name in families()['dsm'])
+    model = timm.create_model('dsm_tiny', depths=(1, 1, 1, 1))
+    state = model.state_dict()
+    converted = backbones.convert(model, {'state_dict': {f'module.{k}': v for k, v in state.items()}})
+    assert converted.keys() == state.keys() and all(torch.equal(converted[k], v) for k, v in state.items())
+    with pytest.raises(ValueError, match=r'no weights are published.*another model'):
+        backbones.convert(model, timm.create_model('resnet10t').state_dict())
+    with pytest.raises(ValueError, match=r'1 keys missing: stem\.proj\.weight'):
+        backbones.convert(model, {k: v for k, v in state.items() if k != 'stem.proj.weight'})
+    with pytest.raises(ValueError, match='of another shape'):
+        backbones.convert(timm.create_model('dsm_tiny', depths=(1, 1, 1, 1), bands=32), state)

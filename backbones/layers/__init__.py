@@ -17,7 +17,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .window import window_linear, window_merge, window_partition
-from .zigzag import band_matrices, zigzag_ranks
+from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
     'Affine',
@@ -33,7 +33,7 @@ __all__ = [
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
-    'band_matrices',
+    'band_shares',
     'check_backend',
     'constant',
     'cosine',

@@ -4,7 +4,11 @@ from typing import Any
 
 import torch
 
-__all__ = ['band_matrices', 'zigzag_ranks']
+from .constants import constant, is_eager
+
+__all__ = ['band_shares', 'zigzag_ranks']
+
+LARGEST = 2**20  # elements of a matrix that is kept for the next call: detectors meet many sizes of large maps
 
 
 def zigzag_ranks(height: Any, width: Any, device: torch.device) -> torch.Tensor:
@@ -37,28 +41,31 @@ def _triangle(n: torch.Tensor) -> torch.Tensor:
     return n * (n + 1) // 2
 
 
-def band_matrices(
-    height: Any, width: Any, bands: int, dtype: torch.dtype, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pooling of a spectrum to bands along the zigzag scan, and the way back.
+def band_shares(height: Any, width: Any, bands: int, like: torch.Tensor) -> torch.Tensor:
+    """What share of a frequency's weight each band along the zigzag scan has.
 
-    Band b is the mean of ranks floor(b n / K) ... ceil((b + 1) n / K) - 1 for n = H W (adaptive average pooling), and
-    the frequency of rank r takes back band floor(r K / n) (nearest). With fewer frequencies than bands, neighbouring
-    bands hold the same frequency.
+    With at least as many frequencies n = H W as bands K, the frequency of rank r is in band floor(r K / n) alone. These
+    bins do not overlap, as those of adaptive pooling would; they are what nearest repetition spreads K values over, so
+    that pooling and its way back agree. With fewer it is the other way round: band b holds the frequency of rank
+    floor(b n / K), and a frequency takes the mean of the bands that hold it, so that no band is without a frequency.
 
     Args:
-        height: Rows H of the spectrum.
+        height: Rows H of the spectrum; like the columns a number, or a symbol of a traced graph.
         width: Columns W of the spectrum.
         bands: Number K of bands.
-        dtype: Type of the result.
-        device: Where it is made.
+        like: Tensor whose type and device are asked for.
 
     Returns:
-        Pooling (H W, K), each column with sum 1, and its way back (K, H W), a single 1 in each column.
+        Matrix S (H W, K) whose rows add up to 1. Spectra f (..., H W) are pooled by f S / S.sum(0), bands b (..., K) go
+        back by b S^T.
     """
+    if is_eager(like) and height * width * bands > LARGEST:
+        return _shares(height, width, bands, like.dtype, like.device)
+    return constant(_shares, height, width, bands, like=like)
+
+
+def _shares(height: Any, width: Any, bands: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     rank, band = zigzag_ranks(height, width, device)[:, None], torch.arange(bands, device=device)
-    n = torch.ones_like(rank).sum()
-    first, end = band * n // bands, ((band + 1) * n + bands - 1) // bands
-    pool = ((rank >= first) & (rank < end)).to(dtype) / (end - first).to(dtype)
-    back = (rank * bands // n == band).to(dtype)
-    return pool, back.T
+    n = torch.ones_like(rank).sum()  # a traced graph must not branch on a symbol
+    shares = torch.where(n >= bands, rank * bands // n == band, band * n // bands == rank).to(dtype)
+    return shares / shares.sum(1, keepdim=True)

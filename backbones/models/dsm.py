@@ -7,7 +7,8 @@ Code: none is public, and of the paper the abstract alone could be read: a mixer
     layer here follows a later paper of its authors, Dynamic SpectraFormer, arXiv 2608.18662. Widths, depths, patch
     embedding, norms and variants are this project's: no weights exist, and no accuracy is claimed for these models.
 Differs: A softmax over K bands would make the map K times smaller: its weights are multiplied by K, so that their mean
-    is 1. Bands stay K on maps of fewer frequencies, where neighbouring bands hold the same frequency.
+    is 1. Bands do not overlap, so that pooling and its way back agree. They stay K on maps of fewer frequencies, where
+    neighbouring bands hold the same frequency, which takes their mean.
 
 Shapes: B batch, H and W height and width of the map, C channels, K bands.
 """
@@ -22,14 +23,14 @@ from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from ..base import Stage, StagedBackbone, create
-from ..keys import check_fit, unwrap
+from ..keys import check_fit, is_ours, unwrap
 from ..layers import (
     Backend,
     NormMlp,
-    band_matrices,
+    band_shares,
     check_backend,
-    constant,
     cosine,
+    full_precision,
     inverse_cosine,
 )
 
@@ -67,7 +68,7 @@ class ConvEmbed(nn.Module):
 class SpectrumMixer(nn.Module):
     """Token mixer: the cosine spectrum, weighted band by band as the spectrum itself says.
 
-    F = DCT(x);  M = K softmax(MLP(LN(pool(F))))[band];  y = DCT^-1(M F)
+    F = DCT(x);  M = K up(softmax(MLP(LN(pool(F)))));  y = DCT^-1(M F)
 
     Args:
         bands: Number K of bands.
@@ -87,13 +88,14 @@ class SpectrumMixer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         spectrum = cosine(x, self.backend)
-        height, width = x.shape[2:]
-        pool, back = constant(band_matrices, height, width, self.bands, like=spectrum)
         flat = spectrum.flatten(2)  # B C HW
-        pooled = (flat @ pool).to(self.generator.fc1.weight.dtype)  # B C K
-        weights = self.bands * self.generator(pooled).to(flat.dtype).softmax(-1)
-        flat = flat * (weights @ back)  # B C HW
-        return inverse_cosine(flat.reshape(spectrum.shape), self.backend).to(x.dtype)
+        shares = band_shares(*x.shape[2:], self.bands, like=spectrum)  # HW K
+        with full_precision(x):
+            pooled = flat @ shares / shares.sum(0)  # B C K
+        logits = self.generator(pooled.to(self.generator.fc1.weight.dtype))
+        with full_precision(x):
+            weights = self.bands * logits.to(flat.dtype).softmax(-1) @ shares.t()  # B C HW
+        return inverse_cosine((flat * weights).reshape(spectrum.shape), self.backend).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -205,7 +207,13 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: Dsm) -> dict[str, torch.Ten
     Raises:
         ValueError: It has other keys: none but our own are known, since nothing was published.
     """
-    return check_fit(model, unwrap(checkpoint), adapt=('head', 'stem.proj'))
+    state = unwrap(checkpoint)
+    if not is_ours(model, state):
+        raise ValueError(
+            'A checkpoint for DSM must have been trained with this project, since no weights are published, but most '
+            f'of its keys are unknown, {next(iter(state))} for one. Is it a checkpoint of another model?'
+        )
+    return check_fit(model, state, adapt=('head', 'stem.proj'))
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
