@@ -167,9 +167,9 @@ class RowBlend(_Perceptron):
         return [_resize(value, down, back, there) for value in own]
 
     @torch.no_grad()
-    def set_grid(self, grid: tuple[int, int]) -> None:
+    def resize(self, height: int, width: int) -> None:
         """Make the weights anew for other maps."""
-        values = self.resampled(*grid)
+        values = self.resampled(height, width)
         for name, value in zip(('weight1', 'bias1', 'weight2', 'bias2'), values, strict=True):
             setattr(self, name, nn.Parameter(value, getattr(self, name).requires_grad))
 
