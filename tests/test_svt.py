@@ -299,3 +299,26 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             timm.create_model('svt_s', **{**SMALL, **change})
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_gradients_are_those_of_the_equation(fused):
+    """Eager processors run a function with gradients of its own; half precision, graphs and other devices the modules."""
+    mixer = Scatter(8, (6, 8)).double().eval()
+    for parameter in mixer.parameters():
+        nn.init.normal_(parameter)
+    mixer = fuse(nn.Sequential(mixer).eval())[0] if fused else mixer
+    x = torch.randn(3, 5, 8, 8, dtype=torch.double, requires_grad=True)
+    wanted = [x, *mixer.parameters()]
+    weight = torch.randn(3, 5, 8, 8, dtype=torch.double)
+    y, z = mixer(x), mixer.scatter(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert torch.allclose(y, z, atol=1e-12)
+    for twice in (False, True):
+        found, expected = (
+            torch.autograd.grad((t * weight).sum(), wanted, retain_graph=True, create_graph=twice) for t in (y, z)
+        )
+        for a, b in zip(found, expected, strict=True):
+            assert torch.allclose(a, b, atol=1e-11)
+    found, expected = (torch.autograd.grad(g[0].square().sum(), wanted[:4]) for g in (found, expected))
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-9)

@@ -15,6 +15,7 @@ from .precision import full_precision, widened
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
+from .scatter_parts import fits_scatter, scatter_in_parts
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
@@ -46,6 +47,7 @@ __all__ = [
     'covering',
     'cubic_matrix',
     'cubic_taps',
+    'fits_scatter',
     'fold_affine',
     'fourier',
     'free_narrow',
@@ -66,6 +68,7 @@ __all__ = [
     'require_eval',
     'resize_map',
     'resize_table',
+    'scatter_in_parts',
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',

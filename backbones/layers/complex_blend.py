@@ -74,6 +74,11 @@ class ComplexBlend(_Perceptron):
         kernel = real_matrix(weight).mT.flatten(0, 1)[:, :, None, None]
         return kernel.to(dtype), bias.transpose(0, 1).flatten().to(dtype)
 
+    def layers(self) -> list[torch.Tensor]:
+        """Matrix (G, 2 D, 2 D), outputs first, and bias (G, 2 D) of the first layer, then of the second."""
+        pairs = ((self.weight1, self.bias1), (self.weight2, self.bias2))
+        return [value for w, b in pairs for value in (real_matrix(w).mT, b.transpose(0, 1).flatten(1))]
+
     def fuse(self) -> 'FusedComplexBlend':
         """The same as two real grouped convolutions."""
         return FusedComplexBlend(self)
@@ -95,6 +100,11 @@ class FusedComplexBlend(nn.Module):
         x = _join(real, imaginary, self.blocks).to(self.conv1.weight.dtype)
         x = self.conv2(self.act(self.conv1(x)))
         return _part(x.to(real.dtype), self.blocks)
+
+    def layers(self) -> list[torch.Tensor]:
+        """As `ComplexBlend.layers`."""
+        values = (self.conv1.weight, self.conv1.bias, self.conv2.weight, self.conv2.bias)
+        return [value.view(self.blocks, -1, *value.shape[1:2]) for value in values if value is not None]
 
 
 @torch.no_grad()

@@ -28,9 +28,9 @@ HIGH = [tap / 1146880 for tap in (*_HALF_HIGH, 641600, *_HALF_HIGH[::-1])]
 INVERSE_LOW = [-tap if i % 2 == 0 else tap for i, tap in enumerate(HIGH)]
 INVERSE_HIGH = [tap if i % 2 == 0 else -tap for i, tap in enumerate(LOW)]
 
-# rows and columns (in units of h and w) at which the quarters of a map begin that is low or high over each side
-_BANDS = {'low-high': (0, 2), 'high-low': (2, 0), 'high-high': (2, 2)}
-_ORDER = ('high-low', 'high-high', 'low-high')  # degrees 15, 45, 75, and turned over 165, 135, 105
+# rows and columns, in units of h and w, at which the quarters begin that are high over rows, both sides, columns; each
+# makes two of the six maps: at 15, 45 and 75 degrees, and turned over at 165, 135 and 105
+BANDS = (2, 0), (2, 2), (0, 2)
 
 
 def phases(half: Any, like: torch.Tensor) -> torch.Tensor:
@@ -59,12 +59,11 @@ def wavelet(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     height, width = x.shape[2:]
     _check(height, width)
-    tall, wide = (_matrices(side, x)[0] for side in (height, width))
+    tall, wide = (matrices(side, x)[0] for side in (height, width))
     y = tall @ (x @ wide.mT)  # B C 4h 4w
     h, w = covering(height, 2), covering(width, 2)
     plus, minus = [], []
-    for name in _ORDER:
-        row, column = _BANDS[name]
+    for row, column in BANDS:
         a, b, c, d = (_cut(y, (row + i) * h, h, (column + j) * w, w) for i in (0, 1) for j in (0, 1))
         plus.append((a - d, b + c))
         minus.append((a + d, b - c))
@@ -100,13 +99,12 @@ def inverse_wavelet(
                 f'{6 * h} x {w}, but got {", ".join(f"{a} x {b}" for a, b in sizes)}.'
             )
     real, imaginary = real * 0.5**0.5, imaginary * 0.5**0.5
-    quarters = {}
-    for i, name in enumerate(_ORDER):
+    bands = []
+    for i in range(len(BANDS)):
         (p, q), (r, s) = ([free_narrow(z, 2, k * h, h) for z in (real, imaginary)] for k in (i, 5 - i))
-        quarters[name] = torch.cat([torch.cat([p + r, q + s], 3), torch.cat([q - s, r - p], 3)], 2)  # a b / c d
-    upper = torch.cat([low, quarters['low-high']], 3)
-    y = torch.cat([upper, torch.cat([quarters['high-low'], quarters['high-high']], 3)], 2)  # B C 4h 4w
-    tall, wide = (_matrices(side, y)[1] for side in (height, width))
+        bands.append(torch.cat([torch.cat([p + r, q + s], 3), torch.cat([q - s, r - p], 3)], 2))  # a b / c d
+    y = torch.cat([torch.cat([low, bands[2]], 3), torch.cat(bands[:2], 3)], 2)  # B C 4h 4w
+    tall, wide = (matrices(side, y)[1] for side in (height, width))
     return tall @ (y @ wide.mT)
 
 
@@ -119,7 +117,7 @@ def _cut(y: torch.Tensor, row: Any, rows: Any, column: Any, columns: Any) -> tor
     return free_narrow(free_narrow(y, 2, row, rows), 3, column, columns)
 
 
-def _matrices(length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def matrices(length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both filters of a side of n positions as a matrix (4 ceil(n / 2), n), and those of the inverse the other way.
 
     The first axis holds low even, low odd, high even and high odd positions.

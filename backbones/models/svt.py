@@ -36,11 +36,13 @@ from ..layers import (
     RowBlend,
     TokenLabelHead,
     covering,
+    fits_scatter,
     free_reshape,
     full_precision,
     inverse_wavelet,
     phases,
     resize_table,
+    scatter_in_parts,
     wavelet,
     widened,
 )
@@ -109,6 +111,8 @@ class Scatter(nn.Module):
         self.blend = ComplexBlend(dim, BLOCKS, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if fits_scatter(x, *self.parameters()):
+            return scatter_in_parts(x, self.table(*x.shape[1:3]), *self.blend.layers())
         return self.scatter(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).to(x.dtype)  # B H W C -> B C H W and back
 
     def scatter(self, x: torch.Tensor) -> torch.Tensor:
