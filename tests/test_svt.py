@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from backbones.deploy import fuse
-from backbones.layers import ComplexBlend, MapAttention, RowBlend, inverse_wavelet, phases, wavelet
+from backbones.layers import ComplexBlend, MapAttention, NormConvMlp, RowBlend, conv_mlp_parts, inverse_wavelet, phases, wavelet
 from backbones.models.svt import Scatter, TokenScatter, checkpoint_filter_fn
 
 H0 = np.array([-9, 0, 114, -240, -247, 1520, 2844, 1520, -247, -240, 114, 0, -9]) / 5120
@@ -322,3 +322,24 @@ def test_gradients_are_those_of_the_equation(fused):
     found, expected = (torch.autograd.grad(g[0].square().sum(), wanted[:4]) for g in (found, expected))
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-9)
+
+
+def test_channel_mixer_is_its_layers(monkeypatch):
+    monkeypatch.setattr(conv_mlp_parts, 'PART', 6 * 5 * 24)  # less than the three images here
+    mlp = NormConvMlp(8, 24, 1e-6).double().eval()
+    x = torch.randn(3, 6, 5, 8, dtype=torch.double, requires_grad=True)
+    wanted, weight = [x, *mlp.parameters()], torch.randn(3, 6, 5, 8, dtype=torch.double)
+    y = mlp(x)
+    z = mlp.fc2(F.gelu(mlp.spatial(mlp.fc1(mlp.norm(x)).permute(0, 3, 1, 2))).permute(0, 2, 3, 1))
+    assert type(y.grad_fn).__name__ == '_InPartsBackward'
+    with torch.no_grad():
+        assert torch.allclose(fuse(nn.Sequential(mlp).eval())(x), z, atol=1e-12)
+    assert torch.allclose(y, z, atol=1e-12)
+    for twice in (False, True):
+        found, expected = (
+            torch.autograd.grad((t * weight).sum(), wanted, retain_graph=True, create_graph=twice) for t in (y, z)
+        )
+        for a, b in zip(found, expected, strict=True):
+            assert torch.allclose(a, b, atol=1e-11)
+    found, expected = (torch.autograd.grad(g[0].square().sum(), x) for g in (found, expected))
+    assert torch.allclose(found[0], expected[0], atol=1e-9)

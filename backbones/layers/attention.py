@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .free import free_reshape
+from .onednn import linear
 
 __all__ = ['Attention', 'MapAttention']
 
@@ -37,9 +38,10 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim, **dd)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        k, v = self.kv(x if context is None else context).chunk(2, -1)
-        q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (self.q(x), k, v))  # B heads N d
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # B N C
+        k, v = _linear(self.kv, x if context is None else context).chunk(2, -1)
+        q = _linear(self.q, x)
+        q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # B heads N d
+        return _linear(self.proj, attend(q, k, v).transpose(1, 2).flatten(2))  # B N C
 
 
 class MapAttention(Attention):
@@ -53,6 +55,14 @@ class MapAttention(Attention):
         batch, height, width, channels = x.shape
         y = super().forward(free_reshape(x, batch, height * width, channels), context)
         return free_reshape(y, batch, height, width, channels)
+
+
+def _linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """`layer(x)`, faster where numbers are computed now by a plain layer that nobody watches."""
+    watched = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(layer) is not nn.Linear or watched:
+        return layer(x)
+    return linear(x.flatten(0, 1), layer.weight, layer.bias).view(*x.shape[:2], -1)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .conv_mlp_parts import conv_mlp_in_parts, fits_conv_parts
 from .conv_norm import require_eval
 from .mlp import fold_affine
 
@@ -38,6 +39,8 @@ class NormConvMlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if fits_conv_parts(x, self.norm, self.fc1, self.spatial, self.act, self.fc2):
+            return conv_mlp_in_parts(x, self.norm, self.fc1, self.spatial, self.fc2)
         x = self.fc1(self.norm(x)).permute(0, 3, 1, 2)  # B H W C -> B C H W
         x = self.act(self.spatial(x))
         return self.fc2(x.permute(0, 2, 3, 1))
