@@ -1,4 +1,4 @@
-"""What only SVT promises: the wavelet transform, its perceptrons on complex numbers, tables that follow the map, the head."""
+"""What only SVT promises: wavelet transform, perceptrons on complex numbers, tables that follow the map, head."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from backbones.deploy import fuse
-from backbones.layers import ComplexBlend, MapAttention, NormConvMlp, RowBlend, conv_mlp_parts, inverse_wavelet, phases, wavelet
+from backbones.layers import (
+    ComplexBlend,
+    MapAttention,
+    NormConvMlp,
+    RowBlend,
+    conv_mlp_parts,
+    inverse_wavelet,
+    phases,
+    wavelet,
+)
 from backbones.models.svt import Scatter, TokenScatter, checkpoint_filter_fn
 
 H0 = np.array([-9, 0, 114, -240, -247, 1520, 2844, 1520, -247, -240, 114, 0, -9]) / 5120
@@ -303,7 +312,7 @@ def test_wrong_arguments():
 
 @pytest.mark.parametrize('fused', [False, True])
 def test_gradients_are_those_of_the_equation(fused):
-    """Eager processors run a function with gradients of its own; half precision, graphs and other devices the modules."""
+    """Eager processors run a function with gradients of its own; half precision, graphs and other devices do not."""
     mixer = Scatter(8, (6, 8)).double().eval()
     for parameter in mixer.parameters():
         nn.init.normal_(parameter)

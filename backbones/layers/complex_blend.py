@@ -168,7 +168,7 @@ class RowBlend(_Perceptron):
 
     def resampled(self, height: Any, width: Any) -> list[torch.Tensor]:
         """weight1, bias1, weight2 and bias2 for maps of another size."""
-        own = [self.weight1, self.bias1, self.weight2, self.bias2]
+        own: list[torch.Tensor] = [self.weight1, self.bias1, self.weight2, self.bias2]
         grid = tuple(self.weight1.shape[1:3])
         if isinstance(height, int) and isinstance(width, int) and grid == (height, width):
             return own

@@ -1,15 +1,13 @@
-"""SVT: Scattering Vision Transformer. The first stage takes its map apart with a dual-tree complex wavelet transform,
-weighs the low frequencies position by position, blends the high ones over the channels, and puts the map together again;
-the other stages attend globally.
+"""SVT: the first stage takes its map apart with a dual-tree complex wavelet transform, weighs the low frequencies at
+every position, blends the high ones over the channels, and puts the map together; the other stages attend globally.
 
 Paper: Scattering Vision Transformer: Spectral Mixing Matters, arXiv 2311.01310 (NeurIPS 2023).
 Code: badripatro/svt@fcbc9b3; no licence stated.
-Differs: The paper's chosen model blends the high frequencies over channels and then over tokens, and its parameter counts
-    say so; the released models blend over channels alone, and so do ours by default (`mixing`). The paper's figure has
-    scattering in two stages, the code in one (`scatter_stages`). The code takes 224 x 224 pixels alone, where the
-    transform meets no odd side; here the tables of fixed extent are resampled bilinearly. Trained with token labels, the
-    code returns dense outputs and mixes the tokens of two images while training; here training gives one tensor, the
-    one that the code gives when it evaluates.
+Differs: The paper's chosen model blends high frequencies over channels and then over tokens, as its parameter counts
+    show; the released models blend over channels alone, and so do ours by default (`mixing`). The paper's figure has
+    scattering in two stages, the code in one (`scatter_stages`). The code takes 224 x 224 pixels alone, where no map has
+    an odd side; here tables of fixed extent are resampled bilinearly. Trained with token labels, the code mixes tokens
+    of two images and gives dense outputs; here training gives one tensor, as evaluation does in the code.
 
 Shapes: B batch, H and W height and width of the map, C channels, N = H W positions, k class tokens.
 """
@@ -176,14 +174,14 @@ class TokenScatter(Scatter):
         self.rows.resize(*_half(grid))
 
 
-def _even(grid: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Size of the low map of a map."""
-    return 2 * covering(grid[0], 2), 2 * covering(grid[1], 2)
-
-
 def _half(grid: tuple[Any, Any]) -> tuple[Any, Any]:
     """Size of the complex maps of a map."""
     return covering(grid[0], 2), covering(grid[1], 2)
+
+
+def _even(grid: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Size of the low map of a map."""
+    return 2 * covering(grid[0], 2), 2 * covering(grid[1], 2)
 
 
 class Block(nn.Module):
@@ -343,12 +341,8 @@ class Svt(StagedBackbone):
             self.pruned += ('class_block',)
         return taken
 
-    def no_weight_decay(self) -> set[str]:
-        """Biases of the complex layers, which have more than one axis."""
-        return {name for name, _ in self.named_parameters() if name.endswith(('.bias1', '.bias2'))}
-
     def _init_weights(self, module: nn.Module, name: str) -> None:
-        """Linear layers: normal, cut at two, std 0.02; convolutions: normal by the inputs that an output feeds back to."""
+        """Linear layers: normal, cut at two, std 0.02. Convolutions: normal by their outputs. Zero biases."""
         if isinstance(module, nn.Linear):
             trunc_normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
