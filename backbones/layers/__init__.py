@@ -1,6 +1,10 @@
 """Shared operators and modules that families are built of."""
 
 from .constants import constant
+from .attention import Attention, MapAttention
+from .class_attention import ClassBlock, TokenLabelHead
+from .complex_blend import ComplexBlend, RowBlend
+from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
@@ -11,27 +15,36 @@ from .overlap import overlap_merge, overlap_partition
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .precision import full_precision, widened
 from .reparam import RepDepthwise
-from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
+from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
+from .scatter_parts import fits_scatter, scatter_in_parts
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
+from .wavelet import inverse_wavelet, phases, wavelet
 from .window import window_linear, window_merge, window_partition
 from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
     'Affine',
+    'Attention',
     'Backend',
     'BatchNorm2d',
+    'ClassBlock',
+    'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
     'MapNorm',
+    'MapAttention',
+    'NormConvMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'RepDepthwise',
     'ResponseMlp',
+    'RowBlend',
+    'TokenLabelHead',
     'apply_sides',
     'band_shares',
     'check_backend',
@@ -40,6 +53,7 @@ __all__ = [
     'covering',
     'cubic_matrix',
     'cubic_taps',
+    'fits_scatter',
     'fold_affine',
     'fourier',
     'free_narrow',
@@ -50,16 +64,21 @@ __all__ = [
     'fuse_conv_norm',
     'inverse_cosine',
     'inverse_fourier',
+    'inverse_wavelet',
     'linear',
     'linear_matrix',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
+    'phases',
     'require_eval',
     'resize_map',
+    'resize_table',
+    'scatter_in_parts',
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'wavelet',
     'widened',
     'window_linear',
     'window_merge',
