@@ -1,12 +1,17 @@
 """Shared operators and modules that families are built of."""
 
+from .activation import gelu
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
+from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
+from .pairs import fold_pairs, pair_product
+from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
+from .peak_gate import peak_gate
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
@@ -22,24 +27,28 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
+    'MapNorm',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
+    'by_images',
     'check_backend',
     'cosine',
     'covering',
     'cubic_matrix',
     'cubic_taps',
     'fold_affine',
+    'fold_pairs',
     'fourier',
     'free_narrow',
     'free_pad',
     'free_reshape',
     'free_transpose',
     'fuse_conv_norm',
+    'gelu',
     'inverse_cosine',
     'inverse_fourier',
     'linear',
@@ -47,6 +56,8 @@ __all__ = [
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
+    'pair_product',
+    'peak_gate',
     'require_eval',
     'resize_map',
     'shift_groups',

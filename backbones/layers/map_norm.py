@@ -1,0 +1,37 @@
+"""Normalisation of a whole map, all of its channels and positions together."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ['MapNorm']
+
+
+class MapNorm(nn.GroupNorm):
+    """Group normalisation with one group: a mean and a variance for each image.
+
+    y = gamma_c (x - E[x]) / sqrt(Var[x] + eps) + beta_c,  E and Var over channels, rows and columns
+
+    timm's GroupNorm1 calls torch's operator alone, which asks about sizes that an exported program leaves free.
+
+    Args:
+        channels: Channels of the map.
+        eps: Added to the variance.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), in the type of the input also where autocast would widen it.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
+        super().__init__(1, channels, eps, **dd)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_exporting():
+            return F.group_norm(input, 1, self.weight, self.bias, self.eps).to(input.dtype)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        x = x - x.mean((1, 2, 3), keepdim=True)
+        x = x * (x.square().mean((1, 2, 3), keepdim=True) + self.eps).rsqrt()
+        return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)

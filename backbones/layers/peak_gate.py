@@ -1,0 +1,186 @@
+"""Products of two projections of a map, with those of each position's strongest channel added to all.
+
+    f = w t + (w t)[argmax_c x_c];  t = GELU(W_t x + b_t);  w = W_p x + b_p;  y = k * (f z) + b
+
+where [c] takes channel c of the position, z are complex factors of neighbouring channels, which may be left out, and
+k * is a convolution of groups of channels with zeros around the map.
+
+Paper: SpaRTAN, arXiv 2507.10999 (the channel mixer).
+Source: henry-pay/SpaRTAN@1715a43:src/model/spartan.py:CMixer
+
+One meaning, two ways to run it: operator by operator, which compilers and exporters see, and on a processor for a few
+images at a time. There nothing between x and y is kept for the backward pass, since making it anew costs less than
+writing it: each of the maps in between is E times as wide as x. A convolution of groups of E channels runs as E
+depthwise ones, which oneDNN has better code for.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .onednn import product, weight_gradient
+from .pairs import pair_product
+from .parts import may_run_in_parts, parts_of
+
+__all__ = ['peak_gate']
+
+PART = 2**17  # elements of the projections that each thread takes at a time
+WIDTH = 4  # channels of a group: up to so many depthwise convolutions are faster than one of groups
+
+Values = tuple[torch.Tensor | None, ...]
+
+
+def peak_gate(
+    x: torch.Tensor,
+    theta: tuple[torch.Tensor, torch.Tensor],
+    proj: tuple[torch.Tensor, torch.Tensor],
+    factors: torch.Tensor | None,
+    kernels: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The equation above.
+
+    Args:
+        x: Map (B, C, H, W).
+        theta: W_t (D, C, 1, 1) and b_t (D).
+        proj: W_p (D, C, 1, 1) and b_p (D); the first C of the D channels are those that may be the strongest.
+        factors: z, (D / 2, 2), or None.
+        kernels: k, (D, E, K, K) with K odd, for D / E groups.
+        bias: b, (D), or None.
+
+    Returns:
+        Map (B, D, H, W).
+    """
+    values = x, *theta, *proj, factors, kernels, bias
+    if kernels.shape[1] <= WIDTH and may_run_in_parts(*values):
+        return _InParts.apply(*values)
+    return _whole(*values)
+
+
+def _whole(x, w_t, b_t, w_p, b_p, factors, kernels, bias) -> torch.Tensor:
+    peak = x.argmax(1, keepdim=True)  # B 1 H W
+    t, w = F.gelu(F.conv2d(x, w_t, b_t)), F.conv2d(x, w_p, b_p)
+    f = w * t + w.gather(1, peak) * t.gather(1, peak)
+    f = f if factors is None else pair_product(f, factors)
+    groups = kernels.shape[0] // kernels.shape[1]
+    return F.conv2d(f, kernels, bias, padding=kernels.shape[-1] // 2, groups=groups)
+
+
+class _InParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, *weights) -> torch.Tensor:
+        ctx.save_for_backward(x, *weights)
+        w_t, _, _, _, _, kernels, bias = weights
+        shape = len(x), len(w_t), *x.shape[2:]
+        out = x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+        for part in _parts(x, len(w_t)):
+            out[part] = _convolve(_gate(_rows(x[part]), *weights[:5])[-1], kernels, bias, shape[2:])
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> Values:
+        saved = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+            return _again(saved, grad)
+        x, weights, kernels = saved[0], saved[1:6], saved[6]
+        below = torch.empty_like(x, memory_format=torch.channels_last)
+        totals: list = [None] * 6
+        for part in _parts(x, len(kernels)):
+            rows, above = _rows(x[part]), grad[part].contiguous(memory_format=torch.channels_last)
+            peak, a, t, w, f = _gate(rows, *weights)
+            d_f, d_kernels = _convolve_back(f, kernels, above)
+            d_x, found = _gate_back(rows, peak, a, t, w, d_f, *weights)
+            below[part] = _map(d_x, below.shape[2:])
+            found += [d_kernels]
+            totals = [new if old is None else old.add_(new) for old, new in zip(totals, found, strict=True)]
+        return below, *totals, None if saved[7] is None else grad.sum((0, 2, 3))
+
+
+def _parts(x: torch.Tensor, width: int):
+    return parts_of(x, PART * x.shape[1] // width)
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # B C H W -> B*H*W C
+
+
+def _map(rows: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    return rows.view(-1, *size, rows.shape[1]).permute(0, 3, 1, 2)  # B*H*W D -> B D H W
+
+
+def _gate(x, w_t, b_t, w_p, b_p, factors) -> tuple[torch.Tensor, ...]:
+    """Strongest channels, W_t x + b_t, t, w and f z of rows (N, C)."""
+    peak = x.max(1, keepdim=True).indices  # the first of equals, as argmax, and faster
+    a, w = product(x, w_t.flatten(1), b_t), product(x, w_p.flatten(1), b_p)
+    t = F.gelu(a)
+    f = torch.addcmul(w.gather(1, peak).mul_(t.gather(1, peak)), w, t)
+    if factors is not None:
+        _complex(f).mul_(torch.view_as_complex(factors))
+    return peak, a, t, w, f
+
+
+def _gate_back(x, peak, a, t, w, d_f, w_t, _, w_p, __, factors) -> tuple[torch.Tensor, list]:
+    """Gradients by rows x and by what projects them, for that of f z, which is overwritten."""
+    d_factors = None
+    if factors is not None:
+        z, d_z = torch.view_as_complex(factors), _complex(d_f)
+        f = _complex(torch.addcmul(w.gather(1, peak).mul_(t.gather(1, peak)), w, t))
+        d_factors = torch.view_as_real(f.conj().mul(d_z).sum(0))
+        d_z.mul_(z.conj())
+    d_peak = d_f.sum(1, keepdim=True)
+    d_w = (d_f * t).scatter_add_(1, peak, d_peak * t.gather(1, peak))
+    d_a = d_f.mul_(w).scatter_add_(1, peak, d_peak * w.gather(1, peak))
+    d_a = torch.ops.aten.gelu_backward(d_a, a)
+    d_x = product(d_a, w_t.flatten(1).t()).add_(product(d_w, w_p.flatten(1).t()))
+    by_t, by_p = (weight_gradient(d, x).view(w_t.shape) for d in (d_a, d_w))
+    return d_x, [by_t, d_a.sum(0), by_p, d_w.sum(0), d_factors]
+
+
+def _complex(rows: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_complex(rows.view(len(rows), -1, 2))
+
+
+def _turn(rows: torch.Tensor, width: int, steps: int) -> torch.Tensor:
+    """Move the channels on within their groups; what leaves a group at its end comes in at its start."""
+    return rows.view(len(rows), -1, width).roll(steps, -1).view(rows.shape) if steps else rows
+
+
+def _taken(kernels: torch.Tensor, steps: int) -> torch.Tensor:
+    """Which of its kernels each channel (D) meets when the map was turned by so many steps."""
+    width = kernels.shape[1]
+    return (torch.arange(len(kernels), device=kernels.device) - steps) % width
+
+
+def _convolve(rows: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, ...]):
+    """Map (B, D, H, W): the sum of depthwise convolutions of the map turned by 0, 1, ... steps."""
+    channels, width = kernels.shape[:2]
+    every, total = torch.arange(channels, device=kernels.device), None
+    for steps in range(width):
+        taken = kernels[every, _taken(kernels, steps)].unsqueeze(1)
+        x = _map(_turn(rows, width, steps), size)
+        y = F.conv2d(x, taken, None if steps else bias, padding=kernels.shape[-1] // 2, groups=channels)
+        total = y if total is None else total.add_(y)
+    return total
+
+
+def _convolve_back(rows: torch.Tensor, kernels: torch.Tensor, above: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients by rows and kernels, for that of the map."""
+    channels, width = kernels.shape[:2]
+    every, pads = torch.arange(channels, device=kernels.device), [kernels.shape[-1] // 2] * 2
+    d_rows, d_kernels = None, torch.empty_like(kernels)
+    for steps in range(width):
+        taken = _taken(kernels, steps)
+        x, k = _map(_turn(rows, width, steps), above.shape[2:]), kernels[every, taken].unsqueeze(1)
+        d_x, d_k, _ = torch.ops.aten.convolution_backward(
+            above, x, k, None, [1, 1], pads, [1, 1], False, [0, 0], channels, [True, True, False]
+        )
+        d_x = _turn(_rows(d_x), width, -steps)
+        d_rows = d_x if d_rows is None else d_rows.add_(d_x)
+        d_kernels[every, taken] = d_k.squeeze(1)
+    return d_rows, d_kernels
+
+
+def _again(saved: Values, grad: torch.Tensor) -> Values:
+    """Gradients of the equation, as operators that have gradients themselves."""
+    present = [value for value in saved if value is not None]
+    found = iter(torch.autograd.grad(_whole(*saved), present, grad, create_graph=True))
+    return tuple(None if value is None else next(found) for value in saved)
