@@ -12,6 +12,7 @@ from .pairs import fold_pairs, pair_product
 from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peak_gate import peak_gate
+from .pointwise import Pointwise
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
@@ -31,6 +32,7 @@ __all__ = [
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
+    'Pointwise',
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',

@@ -51,7 +51,7 @@ def peak_gate(
         Map (B, D, H, W).
     """
     values = x, *theta, *proj, factors, kernels, bias
-    if kernels.shape[1] <= WIDTH and may_run_in_parts(*values):
+    if kernels.shape[1] <= WIDTH and may_run_in_parts(*(value for value in values if value is not None)):
         return _InParts.apply(*values)
     return _whole(*values)
 
@@ -70,11 +70,11 @@ class _InParts(torch.autograd.Function):
     def forward(ctx, x, *weights) -> torch.Tensor:
         ctx.save_for_backward(x, *weights)
         w_t, _, _, _, _, kernels, bias = weights
-        shape = len(x), len(w_t), *x.shape[2:]
-        out = x.new_empty(shape).contiguous(memory_format=torch.channels_last)
-        for part in _parts(x, len(w_t)):
-            out[part] = _convolve(_gate(_rows(x[part]), *weights[:5])[-1], kernels, bias, shape[2:])
-        return out
+        parts = [
+            _convolve(_gate(_rows(x[part]), *weights[:5])[-1], kernels, bias, x.shape[2:])
+            for part in _parts(x, len(w_t))
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> Values:

@@ -32,6 +32,7 @@ from ..layers import (
     BatchNorm2d,
     ConvNorm,
     MapNorm,
+    Pointwise,
     by_images,
     fold_pairs,
     fuse_conv_norm,
@@ -96,13 +97,13 @@ class SpatialMixer(nn.Module):
         super().__init__()
         half = dim // 2
         groups = half if depthwise else 1
-        self.proj_in = nn.Conv2d(dim, half, 1, **dd)
+        self.proj_in = Pointwise(dim, half, **dd)
         self.gamma = nn.Parameter(torch.full((1, half, 1, 1), SCALE, **dd))
         self.near = _conv_norm(half, half, 3, groups=groups, **dd)
         self.far = nn.Conv2d(half, half, 3, padding=2, dilation=2, groups=groups, bias=False, **dd)
         self.farther = _conv_norm(half, half, 3, dilation=2, groups=groups, **dd)
         self.near_gate, self.far_gate = ChannelGate(half, half // 4, **dd), ChannelGate(half, half // 4, **dd)
-        self.proj_out = nn.Conv2d(dim, dim, 1, **dd)
+        self.proj_out = Pointwise(dim, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.proj_in(x)
@@ -166,7 +167,7 @@ class ChannelMixer(nn.Module):
         self.conv = nn.Conv2d(wide, wide, 3, padding=1, groups=wide if depthwise else dim, bias=False, **dd)
         self.norm = BatchNorm2d(wide, EPS, **dd)
         self.gate = ChannelGate(wide, dim // 4, **dd)
-        self.proj_out = nn.Conv2d(wide, dim, 1, **dd)
+        self.proj_out = Pointwise(wide, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         theta, proj = ((conv.weight, conv.bias) for conv in (self.theta, self.proj))
