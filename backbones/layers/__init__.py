@@ -11,7 +11,7 @@ from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
 from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
-from .peak_gate import peak_gate
+from .peaks import peak_gate
 from .pointwise import Pointwise
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map

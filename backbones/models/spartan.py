@@ -146,7 +146,7 @@ class ChannelMixer(nn.Module):
 
     f = w t + (w t)[argmax_c x_c];  t = GELU(PW(x));  w = PW(x);  y = PW(SE(GELU(BN(K * (f z)))))
 
-    z are complex factors of neighbouring channels. See `layers/peak_gate.py`.
+    z are complex factors of neighbouring channels. See `layers/peaks.py`.
 
     Args:
         dim: Channels C.

@@ -145,19 +145,22 @@ def _turn(rows: torch.Tensor, width: int, steps: int) -> torch.Tensor:
 
 
 def _taken(kernels: torch.Tensor, steps: int) -> torch.Tensor:
-    """Which of its kernels each channel (D) meets when the map was turned by so many steps."""
+    """The kernels (D, 1, K, K) that the channels meet when the map was turned by so many steps."""
     width = kernels.shape[1]
-    return (torch.arange(len(kernels), device=kernels.device) - steps) % width
+    if width == 1:
+        return kernels
+    groups = kernels.unflatten(0, (-1, width))  # group, output, input, K, K
+    groups = groups.roll(steps, 2) if steps else groups
+    return groups.diagonal(0, 1, 2).permute(0, 3, 1, 2).reshape(-1, 1, *kernels.shape[2:])
 
 
 def _convolve(rows: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, ...]):
     """Map (B, D, H, W): the sum of depthwise convolutions of the map turned by 0, 1, ... steps."""
     channels, width = kernels.shape[:2]
-    every, total = torch.arange(channels, device=kernels.device), None
+    pad, total = kernels.shape[-1] // 2, None
     for steps in range(width):
-        taken = kernels[every, _taken(kernels, steps)].unsqueeze(1)
         x = _map(_turn(rows, width, steps), size)
-        y = F.conv2d(x, taken, None if steps else bias, padding=kernels.shape[-1] // 2, groups=channels)
+        y = F.conv2d(x, _taken(kernels, steps), None if steps else bias, padding=pad, groups=channels)
         total = y if total is None else total.add_(y)
     return total
 
@@ -168,14 +171,13 @@ def _convolve_back(rows: torch.Tensor, kernels: torch.Tensor, above: torch.Tenso
     every, pads = torch.arange(channels, device=kernels.device), [kernels.shape[-1] // 2] * 2
     d_rows, d_kernels = None, torch.empty_like(kernels)
     for steps in range(width):
-        taken = _taken(kernels, steps)
-        x, k = _map(_turn(rows, width, steps), above.shape[2:]), kernels[every, taken].unsqueeze(1)
+        x = _map(_turn(rows, width, steps), above.shape[2:])
         d_x, d_k, _ = torch.ops.aten.convolution_backward(
-            above, x, k, None, [1, 1], pads, [1, 1], False, [0, 0], channels, [True, True, False]
+            above, x, _taken(kernels, steps), None, [1, 1], pads, [1, 1], False, [0, 0], channels, [True, True, False]
         )
         d_x = _turn(_rows(d_x), width, -steps)
         d_rows = d_x if d_rows is None else d_rows.add_(d_x)
-        d_kernels[every, taken] = d_k.squeeze(1)
+        d_kernels[every, (every - steps) % width] = d_k.squeeze(1)
     return d_rows, d_kernels
 
 
