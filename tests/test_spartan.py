@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import parity
 import pytest
@@ -64,15 +65,20 @@ def gate_values(channels: int, expand: int, width: int) -> list[torch.Tensor]:
     return [torch.randn(shape, dtype=torch.double) for shape in shapes]
 
 
+def held(w_t, b_t, w_p, b_p) -> list[SimpleNamespace]:
+    """What the gate takes its projections from."""
+    return [SimpleNamespace(weight=w, bias=b) for w, b in ((w_t, b_t), (w_p, b_p))]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(('expand', 'width'), [(4, 1), (2, 2), (4, 4), (6, 6)])
 def test_gate_is_the_equation(expand, width):
     x, values = torch.randn(2, 8, 4, 5, dtype=torch.double), gate_values(8, expand, width)
     w_t, b_t, w_p, b_p, *rest = values
     expected = gated(x, *values)
-    assert torch.allclose(peak_gate(x, (w_t, b_t), (w_p, b_p), *rest), expected, atol=1e-12)
+    assert torch.allclose(peak_gate(x, *held(w_t, b_t, w_p, b_p), *rest), expected, atol=1e-12)
     traced = torch.compile(peak_gate, backend='eager', fullgraph=True)
-    assert torch.allclose(traced(x, (w_t, b_t), (w_p, b_p), *rest), expected, atol=1e-12)
+    assert torch.allclose(traced(x, *held(w_t, b_t, w_p, b_p), *rest), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize('factors', [True, False])
@@ -84,7 +90,7 @@ def test_gradients_of_the_gate(expand, width, factors, monkeypatch):
     values[4] = values[4] if factors else None
     leaves = [value.requires_grad_() for value in (x, *values) if value is not None]
     w_t, b_t, w_p, b_p, *rest = values
-    found, expected = peak_gate(x, (w_t, b_t), (w_p, b_p), *rest), gated(x, *values)
+    found, expected = peak_gate(x, *held(w_t, b_t, w_p, b_p), *rest), gated(x, *values)
     weights = torch.randn_like(expected)
     pair = [torch.autograd.grad((y * weights).sum(), leaves, retain_graph=True) for y in (found, expected)]
     assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*pair, strict=True))
@@ -100,7 +106,7 @@ def test_the_first_of_equal_channels_is_the_strongest():
     w_t, b_t, w_p, b_p, factors, kernels = gate_values(8, 2, 2)
     first = F.gelu(b_t) * b_p + F.gelu(b_t[0]) * b_p[0]
     expected = F.conv2d(pair_product(first.view(1, -1, 1, 1), factors), kernels, padding=1, groups=8)
-    assert torch.allclose(peak_gate(x, (w_t, b_t), (w_p, b_p), factors, kernels), expected, atol=1e-12)
+    assert torch.allclose(peak_gate(x, *held(w_t, b_t, w_p, b_p), factors, kernels), expected, atol=1e-12)
 
 
 @torch.no_grad()

@@ -28,8 +28,10 @@ class MapNorm(nn.GroupNorm):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         super().__init__(1, channels, eps, **dd)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
         if not torch.compiler.is_exporting():
+            if torch.is_grad_enabled() and not input.requires_grad:
+                input = input.contiguous()  # with channels last and no gradient for the input torch 2.12 crashes
             return F.group_norm(input, 1, self.weight, self.bias, self.eps).to(input.dtype)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         x = x - x.mean((1, 2, 3), keepdim=True)

@@ -16,6 +16,7 @@ depthwise ones, which oneDNN has better code for.
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from .onednn import product, weight_gradient
 from .pairs import pair_product
@@ -31,8 +32,8 @@ Values = tuple[torch.Tensor | None, ...]
 
 def peak_gate(
     x: torch.Tensor,
-    theta: tuple[torch.Tensor, torch.Tensor],
-    proj: tuple[torch.Tensor, torch.Tensor],
+    theta: nn.Conv2d,
+    proj: nn.Conv2d,
     factors: torch.Tensor | None,
     kernels: torch.Tensor,
     bias: torch.Tensor | None = None,
@@ -41,8 +42,8 @@ def peak_gate(
 
     Args:
         x: Map (B, C, H, W).
-        theta: W_t (D, C, 1, 1) and b_t (D).
-        proj: W_p (D, C, 1, 1) and b_p (D); the first C of the D channels are those that may be the strongest.
+        theta: Holds W_t (D, C, 1, 1) and b_t (D).
+        proj: Holds W_p (D, C, 1, 1) and b_p (D); the first C of the D channels are those that may be the strongest.
         factors: z, (D / 2, 2), or None.
         kernels: k, (D, E, K, K) with K odd, for D / E groups.
         bias: b, (D), or None.
@@ -50,7 +51,7 @@ def peak_gate(
     Returns:
         Map (B, D, H, W).
     """
-    values = x, *theta, *proj, factors, kernels, bias
+    values = x, theta.weight, theta.bias, proj.weight, proj.bias, factors, kernels, bias
     if kernels.shape[1] <= WIDTH and may_run_in_parts(*(value for value in values if value is not None)):
         return _InParts.apply(*values)
     return _whole(*values)
@@ -154,31 +155,37 @@ def _taken(kernels: torch.Tensor, steps: int) -> torch.Tensor:
     return groups.diagonal(0, 1, 2).permute(0, 3, 1, 2).reshape(-1, 1, *kernels.shape[2:])
 
 
-def _convolve(rows: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, ...]):
+def _convolve(
+    rows: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, ...]
+) -> torch.Tensor:
     """Map (B, D, H, W): the sum of depthwise convolutions of the map turned by 0, 1, ... steps."""
     channels, width = kernels.shape[:2]
-    pad, total = kernels.shape[-1] // 2, None
+    pad, found = kernels.shape[-1] // 2, []
     for steps in range(width):
         x = _map(_turn(rows, width, steps), size)
-        y = F.conv2d(x, _taken(kernels, steps), None if steps else bias, padding=pad, groups=channels)
-        total = y if total is None else total.add_(y)
-    return total
+        found.append(F.conv2d(x, _taken(kernels, steps), None if steps else bias, padding=pad, groups=channels))
+    return _sum(found)
 
 
 def _convolve_back(rows: torch.Tensor, kernels: torch.Tensor, above: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients by rows and kernels, for that of the map."""
     channels, width = kernels.shape[:2]
     every, pads = torch.arange(channels, device=kernels.device), [kernels.shape[-1] // 2] * 2
-    d_rows, d_kernels = None, torch.empty_like(kernels)
+    found, d_kernels = [], torch.empty_like(kernels)
     for steps in range(width):
         x = _map(_turn(rows, width, steps), above.shape[2:])
         d_x, d_k, _ = torch.ops.aten.convolution_backward(
             above, x, _taken(kernels, steps), None, [1, 1], pads, [1, 1], False, [0, 0], channels, [True, True, False]
         )
-        d_x = _turn(_rows(d_x), width, -steps)
-        d_rows = d_x if d_rows is None else d_rows.add_(d_x)
+        found.append(_turn(_rows(d_x), width, -steps))
         d_kernels[every, (every - steps) % width] = d_k.squeeze(1)
-    return d_rows, d_kernels
+    return _sum(found), d_kernels
+
+
+def _sum(found: list[torch.Tensor]) -> torch.Tensor:
+    for other in found[1:]:
+        found[0].add_(other)
+    return found[0]
 
 
 def _again(saved: Values, grad: torch.Tensor) -> Values:

@@ -170,8 +170,7 @@ class ChannelMixer(nn.Module):
         self.proj_out = Pointwise(wide, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        theta, proj = ((conv.weight, conv.bias) for conv in (self.theta, self.proj))
-        x = peak_gate(x, theta, proj, self.factors, self.conv.weight, self.conv.bias)
+        x = peak_gate(x, self.theta, self.proj, self.factors, self.conv.weight, self.conv.bias)
         return self.proj_out(self.gate(gelu(self.norm(x))))
 
     @torch.no_grad()
@@ -188,7 +187,7 @@ class ChannelMixer(nn.Module):
 
 
 @torch.no_grad()
-def _scaled(conv: nn.Conv2d, scale: torch.Tensor) -> nn.Conv2d:
+def _scaled(conv: Pointwise, scale: torch.Tensor) -> Pointwise:
     """A convolution that gives `conv(x)` times a factor (float64) for each channel."""
     scaled = copy.deepcopy(conv)
     assert scaled.bias is not None
