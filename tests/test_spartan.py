@@ -83,8 +83,9 @@ def test_gate_is_the_equation(expand, width):
 
 @pytest.mark.parametrize('factors', [True, False])
 @pytest.mark.parametrize(('expand', 'width'), [(4, 1), (2, 2), (4, 4)])
-def test_gradients_of_the_gate(expand, width, factors, monkeypatch):
-    monkeypatch.setattr('backbones.layers.peaks.PART', 1)  # an image at a time
+@pytest.mark.parametrize('part', [1, 2**19])  # an image at a time, all at once
+def test_gradients_of_the_gate(expand, width, factors, part, monkeypatch):
+    monkeypatch.setattr('backbones.layers.peaks.PART', part)
     values = gate_values(8, expand, width) + [torch.randn(8 * expand, dtype=torch.double)]
     x = torch.randn(3, 8, 4, 5, dtype=torch.double)
     values[4] = values[4] if factors else None

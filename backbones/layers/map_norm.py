@@ -29,11 +29,12 @@ class MapNorm(nn.GroupNorm):
         super().__init__(1, channels, eps, **dd)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        x = input
         if not torch.compiler.is_exporting():
-            if torch.is_grad_enabled() and not input.requires_grad:
-                input = input.contiguous()  # with channels last and no gradient for the input torch 2.12 crashes
-            return F.group_norm(input, 1, self.weight, self.bias, self.eps).to(input.dtype)
-        x = input.to(torch.promote_types(input.dtype, torch.float32))
+            if torch.is_grad_enabled() and not x.requires_grad:
+                x = x.contiguous()  # where channels are last and the input needs no gradient, torch 2.12 crashes
+            return F.group_norm(x, 1, self.weight, self.bias, self.eps).to(x.dtype)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         x = x - x.mean((1, 2, 3), keepdim=True)
         x = x * (x.square().mean((1, 2, 3), keepdim=True) + self.eps).rsqrt()
         return (x * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)

@@ -9,8 +9,8 @@ Paper: SpaRTAN, arXiv 2507.10999 (the channel mixer).
 Source: henry-pay/SpaRTAN@1715a43:src/model/spartan.py:CMixer
 
 One meaning, two ways to run it: operator by operator, which compilers and exporters see, and on a processor for a few
-images at a time. There nothing between x and y is kept for the backward pass, since making it anew costs less than
-writing it: each of the maps in between is E times as wide as x. A convolution of groups of E channels runs as E
+images at a time. There nothing between x and y is kept for the backward pass unless all images go at once: each of the
+maps in between is several times as wide as x, and making it anew costs less than fetching memory for it. A convolution of groups of E channels runs as E
 depthwise ones, which oneDNN has better code for.
 """
 
@@ -24,7 +24,7 @@ from .parts import may_run_in_parts, parts_of
 
 __all__ = ['peak_gate']
 
-PART = 2**17  # elements of the projections that each thread takes at a time
+PART = 2**19  # elements of the projections that each thread takes at a time
 WIDTH = 4  # channels of a group: up to so many depthwise convolutions are faster than one of groups
 
 Values = tuple[torch.Tensor | None, ...]
@@ -69,31 +69,32 @@ def _whole(x, w_t, b_t, w_p, b_p, factors, kernels, bias) -> torch.Tensor:
 class _InParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, *weights) -> torch.Tensor:
-        ctx.save_for_backward(x, *weights)
-        w_t, _, _, _, _, kernels, bias = weights
-        parts = [
-            _convolve(_gate(_rows(x[part]), *weights[:5])[-1], kernels, bias, x.shape[2:])
-            for part in _parts(x, len(w_t))
-        ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        *projections, factors, kernels, bias = weights
+        parts, out = list(_parts(x, len(kernels))), []
+        for part in parts:
+            kept = _project(_rows(x[part]), *projections)
+            out.append(_convolve(_join(*kept, factors), kernels, bias, x.shape[2:]))
+        alone = len(parts) == 1 and any(ctx.needs_input_grad)
+        ctx.save_for_backward(x, *weights, *(kept if alone else ()))
+        return torch.cat(out) if len(out) > 1 else out[0]
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> Values:
-        saved = ctx.saved_tensors
+        saved, kept = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return _again(saved, grad)
-        x, weights, kernels = saved[0], saved[1:6], saved[6]
+        x, *projections, factors, kernels, bias = saved
         below = torch.empty_like(x, memory_format=torch.channels_last)
         totals: list = [None] * 6
         for part in _parts(x, len(kernels)):
             rows, above = _rows(x[part]), grad[part].contiguous(memory_format=torch.channels_last)
-            peak, a, t, w, f = _gate(rows, *weights)
-            d_f, d_kernels = _convolve_back(f, kernels, above)
-            d_x, found = _gate_back(rows, peak, a, t, w, d_f, *weights)
+            inner = kept or _project(rows, *projections)
+            d_f, d_kernels = _convolve_back(_join(*inner, factors), kernels, above)
+            d_x, found = _join_back(rows, *inner, d_f, projections[0], projections[2], factors)
             below[part] = _map(d_x, below.shape[2:])
             found += [d_kernels]
             totals = [new if old is None else old.add_(new) for old, new in zip(totals, found, strict=True)]
-        return below, *totals, None if saved[7] is None else grad.sum((0, 2, 3))
+        return below, *totals, None if bias is None else grad.sum((0, 2, 3))
 
 
 def _parts(x: torch.Tensor, width: int):
@@ -108,25 +109,28 @@ def _map(rows: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     return rows.view(-1, *size, rows.shape[1]).permute(0, 3, 1, 2)  # B*H*W D -> B D H W
 
 
-def _gate(x, w_t, b_t, w_p, b_p, factors) -> tuple[torch.Tensor, ...]:
-    """Strongest channels, W_t x + b_t, t, w and f z of rows (N, C)."""
+def _project(x, w_t, b_t, w_p, b_p) -> tuple[torch.Tensor, ...]:
+    """Strongest channels (N, 1), and W_t x + b_t, t and w (N, D) of rows (N, C)."""
     peak = x.max(1, keepdim=True).indices  # the first of equals, as argmax, and faster
     a, w = product(x, w_t.flatten(1), b_t), product(x, w_p.flatten(1), b_p)
-    t = F.gelu(a)
+    return peak, a, F.gelu(a), w
+
+
+def _join(peak, _, t, w, factors) -> torch.Tensor:
+    """f z of rows."""
     f = torch.addcmul(w.gather(1, peak).mul_(t.gather(1, peak)), w, t)
     if factors is not None:
         _complex(f).mul_(torch.view_as_complex(factors))
-    return peak, a, t, w, f
+    return f
 
 
-def _gate_back(x, peak, a, t, w, d_f, w_t, _, w_p, __, factors) -> tuple[torch.Tensor, list]:
-    """Gradients by rows x and by what projects them, for that of f z, which is overwritten."""
+def _join_back(x, peak, a, t, w, d_f, w_t, w_p, factors) -> tuple[torch.Tensor, list]:
+    """Gradients by rows x and by what projects and turns them, for that of f z, which is overwritten."""
     d_factors = None
     if factors is not None:
-        z, d_z = torch.view_as_complex(factors), _complex(d_f)
-        f = _complex(torch.addcmul(w.gather(1, peak).mul_(t.gather(1, peak)), w, t))
-        d_factors = torch.view_as_real(f.conj().mul(d_z).sum(0))
-        d_z.mul_(z.conj())
+        d_z = _complex(d_f)
+        d_factors = torch.view_as_real(_complex(_join(peak, a, t, w, None)).conj().mul(d_z).sum(0))
+        d_z.mul_(torch.view_as_complex(factors).conj())
     d_peak = d_f.sum(1, keepdim=True)
     d_w = (d_f * t).scatter_add_(1, peak, d_peak * t.gather(1, peak))
     d_a = d_f.mul_(w).scatter_add_(1, peak, d_peak * w.gather(1, peak))

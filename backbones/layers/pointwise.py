@@ -9,7 +9,7 @@ __all__ = ['Pointwise']
 
 
 class Pointwise(nn.Conv2d):
-    """A 1 x 1 convolution that runs as a linear layer where channels are last.
+    """A 1 x 1 convolution, behind factors of its input's channels if there are any, that runs as linear layer.
 
     y = W x + b at every position
 
@@ -22,10 +22,17 @@ class Pointwise(nn.Conv2d):
     def __init__(self, in_chs: int, out_chs: int, device=None, dtype=None) -> None:
         super().__init__(in_chs, out_chs, 1, device=device, dtype=dtype)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
-        if torch.compiler.is_compiling() or not input.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(input)
+    def forward(self, input: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
+        """W (g x) + b, for a map x and, where they are given, factors g of its channels, (B, in_chs)."""
+        x = input
+        if torch.compiler.is_compiling() or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x if gate is None else x * gate[:, :, None, None])
         assert self.bias is not None
-        rows = input.permute(0, 2, 3, 1)  # B H W C
-        y = linear(rows.flatten(0, 2), self.weight.flatten(1), self.bias)
+        weight = self.weight.flatten(1)
+        if gate is not None and len(x) == 1:
+            weight = weight * gate  # which is smaller than the map
+        elif gate is not None:
+            x = x * gate[:, :, None, None]
+        rows = x.permute(0, 2, 3, 1)  # B H W C
+        y = linear(rows.flatten(0, 2), weight, self.bias)
         return y.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)

@@ -46,7 +46,7 @@ __all__ = ['SpaRTAN', 'numbers_of']
 
 EPS = 1e-6  # of every normalisation
 SCALE = 1e-5  # first value of gamma and of the scales behind the mixers
-PART = 2**16  # elements of a map that each thread takes at a time through a block
+PART = 2**18  # elements of a map that each thread takes at a time through a block
 
 
 def _conv_norm(*args: Any, **kwargs: Any) -> ConvNorm:
@@ -56,14 +56,14 @@ def _conv_norm(*args: Any, **kwargs: Any) -> ConvNorm:
 
 
 class ChannelGate(nn.Module):
-    """Squeeze and excitation.
+    """The factors of squeeze and excitation.
 
-    y = x * sigmoid(W_2 relu(W_1 mean(x)))
+    g = sigmoid(W_2 relu(W_1 mean(x)))
 
-    timm's SqueezeExcite has convolutions, which are slow for a single position.
+    timm's SqueezeExcite has convolutions, which are slow for a single position, and multiplies.
 
     Shape:
-        (B, C, H, W) -> (B, C, H, W)
+        (B, C, H, W) -> (B, C)
     """
 
     def __init__(self, dim: int, squeezed: int, **dd: Any) -> None:
@@ -72,8 +72,7 @@ class ChannelGate(nn.Module):
         self.expand = nn.Linear(squeezed, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate = self.expand(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
-        return x * gate[:, :, None, None]
+        return self.expand(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
 
 
 class SpatialMixer(nn.Module):
@@ -111,9 +110,8 @@ class SpatialMixer(nn.Module):
 
     def mix(self, x: torch.Tensor) -> torch.Tensor:
         """From q to y."""
-        near = self.near_gate(gelu(self.near(x)))
-        far = self.far_gate(gelu(self.farther(self.far(x))))
-        return self.proj_out(torch.cat((near, far), 1))
+        near, far = gelu(self.near(x)), gelu(self.farther(self.far(x)))
+        return self.proj_out(torch.cat((near, far), 1), torch.cat((self.near_gate(near), self.far_gate(far)), 1))
 
     def fuse(self) -> 'FusedSpatialMixer':
         """The same with its norms in its convolutions and gamma in its first."""
@@ -171,7 +169,8 @@ class ChannelMixer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = peak_gate(x, self.theta, self.proj, self.factors, self.conv.weight, self.conv.bias)
-        return self.proj_out(self.gate(gelu(self.norm(x))))
+        x = gelu(self.norm(x))
+        return self.proj_out(x, self.gate(x))
 
     @torch.no_grad()
     def fuse(self) -> 'ChannelMixer':
@@ -220,8 +219,9 @@ class Block(nn.Module):
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         """All images at once."""
-        x = x + self.drop_path(self.scale1 * self.smixer(_normed(self.norm1, x))).to(x.dtype)
-        return x + self.drop_path(self.scale2 * self.cmixer(_normed(self.norm2, x))).to(x.dtype)
+        kind = x.dtype  # under autocast the scales would spread single precision
+        x = torch.addcmul(x, self.scale1, self.drop_path(self.smixer(_normed(self.norm1, x)))).to(kind)
+        return torch.addcmul(x, self.scale2, self.drop_path(self.cmixer(_normed(self.norm2, x)))).to(kind)
 
     def fuse(self) -> 'FusedBlock':
         """The same with the scales in the last layers of the mixers, and the mixers fused."""
@@ -236,7 +236,8 @@ class FusedBlock(nn.Module):
         require_eval(block)
         self.norm1, self.norm2 = copy.deepcopy(block.norm1), copy.deepcopy(block.norm2)
         self.smixer, self.cmixer = block.smixer.fuse(), block.cmixer.fuse()
-        for mixer, scale in ((self.smixer, block.scale1), (self.cmixer, block.scale2)):
+        mixers: Any = (self.smixer, block.scale1), (self.cmixer, block.scale2)
+        for mixer, scale in mixers:
             mixer.proj_out = _scaled(mixer.proj_out, scale.double().flatten())
         self.eval()
 
