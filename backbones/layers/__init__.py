@@ -1,6 +1,7 @@
 """Shared operators and modules that families are built of."""
 
 from .activation import gelu
+from .channel_gate import ChannelGate
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
@@ -25,6 +26,7 @@ __all__ = [
     'Affine',
     'Backend',
     'BatchNorm2d',
+    'ChannelGate',
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',

@@ -9,9 +9,8 @@ Paper: SpaRTAN, arXiv 2507.10999 (the channel mixer).
 Source: henry-pay/SpaRTAN@1715a43:src/model/spartan.py:CMixer
 
 One meaning, two ways to run it: operator by operator, which compilers and exporters see, and on a processor for a few
-images at a time. There nothing between x and y is kept for the backward pass unless all images go at once: each of the
-maps in between is several times as wide as x, and making it anew costs less than fetching memory for it. A convolution of groups of E channels runs as E
-depthwise ones, which oneDNN has better code for.
+images at a time. There nothing between x and y is kept for the backward pass, unless all images go at once: each of
+the maps in between is several times as wide as x, and making it anew costs less than fetching memory for it.
 """
 
 import torch
@@ -21,6 +20,7 @@ from torch import nn
 from .onednn import product, weight_gradient
 from .pairs import pair_product
 from .parts import may_run_in_parts, parts_of
+from .thin_conv import map_of, rows_of, thin_conv, thin_conv_back
 
 __all__ = ['peak_gate']
 
@@ -69,11 +69,11 @@ def _whole(x, w_t, b_t, w_p, b_p, factors, kernels, bias) -> torch.Tensor:
 class _InParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, *weights) -> torch.Tensor:
-        *projections, factors, kernels, bias = weights
-        parts, out = list(_parts(x, len(kernels))), []
+        projections, (factors, kernels, bias) = weights[:4], weights[4:]
+        parts, out, kept = list(_parts(x, len(kernels))), [], ()
         for part in parts:
-            kept = _project(_rows(x[part]), *projections)
-            out.append(_convolve(_join(*kept, factors), kernels, bias, x.shape[2:]))
+            kept = _project(rows_of(x[part]), *projections)
+            out.append(thin_conv(_join(kept, factors), kernels, bias, x.shape[2:]))
         alone = len(parts) == 1 and any(ctx.needs_input_grad)
         ctx.save_for_backward(x, *weights, *(kept if alone else ()))
         return torch.cat(out) if len(out) > 1 else out[0]
@@ -83,15 +83,15 @@ class _InParts(torch.autograd.Function):
         saved, kept = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return _again(saved, grad)
-        x, *projections, factors, kernels, bias = saved
+        x, projections, (factors, kernels, bias) = saved[0], saved[1:5], saved[5:]
         below = torch.empty_like(x, memory_format=torch.channels_last)
         totals: list = [None] * 6
         for part in _parts(x, len(kernels)):
-            rows, above = _rows(x[part]), grad[part].contiguous(memory_format=torch.channels_last)
+            rows, above = rows_of(x[part]), grad[part].contiguous(memory_format=torch.channels_last)
             inner = kept or _project(rows, *projections)
-            d_f, d_kernels = _convolve_back(_join(*inner, factors), kernels, above)
-            d_x, found = _join_back(rows, *inner, d_f, projections[0], projections[2], factors)
-            below[part] = _map(d_x, below.shape[2:])
+            d_f, d_kernels = thin_conv_back(_join(inner, factors), kernels, above)
+            d_x, found = _join_back(rows, inner, d_f, projections[0], projections[2], factors)
+            below[part] = map_of(d_x, below.shape[2:])
             found += [d_kernels]
             totals = [new if old is None else old.add_(new) for old, new in zip(totals, found, strict=True)]
         return below, *totals, None if bias is None else grad.sum((0, 2, 3))
@@ -101,14 +101,6 @@ def _parts(x: torch.Tensor, width: int):
     return parts_of(x, PART * x.shape[1] // width)
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # B C H W -> B*H*W C
-
-
-def _map(rows: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    return rows.view(-1, *size, rows.shape[1]).permute(0, 3, 1, 2)  # B*H*W D -> B D H W
-
-
 def _project(x, w_t, b_t, w_p, b_p) -> tuple[torch.Tensor, ...]:
     """Strongest channels (N, 1), and W_t x + b_t, t and w (N, D) of rows (N, C)."""
     peak = x.max(1, keepdim=True).indices  # the first of equals, as argmax, and faster
@@ -116,20 +108,22 @@ def _project(x, w_t, b_t, w_p, b_p) -> tuple[torch.Tensor, ...]:
     return peak, a, F.gelu(a), w
 
 
-def _join(peak, _, t, w, factors) -> torch.Tensor:
-    """f z of rows."""
+def _join(inner, factors) -> torch.Tensor:
+    """f z of rows, for what `_project` gives."""
+    peak, _, t, w = inner
     f = torch.addcmul(w.gather(1, peak).mul_(t.gather(1, peak)), w, t)
     if factors is not None:
         _complex(f).mul_(torch.view_as_complex(factors))
     return f
 
 
-def _join_back(x, peak, a, t, w, d_f, w_t, w_p, factors) -> tuple[torch.Tensor, list]:
+def _join_back(x, inner, d_f, w_t, w_p, factors) -> tuple[torch.Tensor, list]:
     """Gradients by rows x and by what projects and turns them, for that of f z, which is overwritten."""
+    peak, a, t, w = inner
     d_factors = None
     if factors is not None:
         d_z = _complex(d_f)
-        d_factors = torch.view_as_real(_complex(_join(peak, a, t, w, None)).conj().mul(d_z).sum(0))
+        d_factors = torch.view_as_real(_complex(_join(inner, None)).conj().mul(d_z).sum(0))
         d_z.mul_(torch.view_as_complex(factors).conj())
     d_peak = d_f.sum(1, keepdim=True)
     d_w = (d_f * t).scatter_add_(1, peak, d_peak * t.gather(1, peak))
@@ -142,54 +136,6 @@ def _join_back(x, peak, a, t, w, d_f, w_t, w_p, factors) -> tuple[torch.Tensor, 
 
 def _complex(rows: torch.Tensor) -> torch.Tensor:
     return torch.view_as_complex(rows.view(len(rows), -1, 2))
-
-
-def _turn(rows: torch.Tensor, width: int, steps: int) -> torch.Tensor:
-    """Move the channels on within their groups; what leaves a group at its end comes in at its start."""
-    return rows.view(len(rows), -1, width).roll(steps, -1).view(rows.shape) if steps else rows
-
-
-def _taken(kernels: torch.Tensor, steps: int) -> torch.Tensor:
-    """The kernels (D, 1, K, K) that the channels meet when the map was turned by so many steps."""
-    width = kernels.shape[1]
-    if width == 1:
-        return kernels
-    groups = kernels.unflatten(0, (-1, width))  # group, output, input, K, K
-    groups = groups.roll(steps, 2) if steps else groups
-    return groups.diagonal(0, 1, 2).permute(0, 3, 1, 2).reshape(-1, 1, *kernels.shape[2:])
-
-
-def _convolve(
-    rows: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, ...]
-) -> torch.Tensor:
-    """Map (B, D, H, W): the sum of depthwise convolutions of the map turned by 0, 1, ... steps."""
-    channels, width = kernels.shape[:2]
-    pad, found = kernels.shape[-1] // 2, []
-    for steps in range(width):
-        x = _map(_turn(rows, width, steps), size)
-        found.append(F.conv2d(x, _taken(kernels, steps), None if steps else bias, padding=pad, groups=channels))
-    return _sum(found)
-
-
-def _convolve_back(rows: torch.Tensor, kernels: torch.Tensor, above: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients by rows and kernels, for that of the map."""
-    channels, width = kernels.shape[:2]
-    every, pads = torch.arange(channels, device=kernels.device), [kernels.shape[-1] // 2] * 2
-    found, d_kernels = [], torch.empty_like(kernels)
-    for steps in range(width):
-        x = _map(_turn(rows, width, steps), above.shape[2:])
-        d_x, d_k, _ = torch.ops.aten.convolution_backward(
-            above, x, _taken(kernels, steps), None, [1, 1], pads, [1, 1], False, [0, 0], channels, [True, True, False]
-        )
-        found.append(_turn(_rows(d_x), width, -steps))
-        d_kernels[every, (every - steps) % width] = d_k.squeeze(1)
-    return _sum(found), d_kernels
-
-
-def _sum(found: list[torch.Tensor]) -> torch.Tensor:
-    for other in found[1:]:
-        found[0].add_(other)
-    return found[0]
 
 
 def _again(saved: Values, grad: torch.Tensor) -> Values:

@@ -30,6 +30,7 @@ from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import (
     BatchNorm2d,
+    ChannelGate,
     ConvNorm,
     MapNorm,
     Pointwise,
@@ -53,26 +54,6 @@ def _conv_norm(*args: Any, **kwargs: Any) -> ConvNorm:
     layer = ConvNorm(*args, **kwargs)
     layer.norm.eps = EPS
     return layer
-
-
-class ChannelGate(nn.Module):
-    """The factors of squeeze and excitation.
-
-    g = sigmoid(W_2 relu(W_1 mean(x)))
-
-    timm's SqueezeExcite has convolutions, which are slow for a single position, and multiplies.
-
-    Shape:
-        (B, C, H, W) -> (B, C)
-    """
-
-    def __init__(self, dim: int, squeezed: int, **dd: Any) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(dim, squeezed, **dd)
-        self.expand = nn.Linear(squeezed, dim, **dd)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.expand(self.squeeze(x.mean((2, 3))).relu()).sigmoid()
 
 
 class SpatialMixer(nn.Module):
