@@ -30,6 +30,7 @@ _NARROW = {
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
+    'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
     'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
     'scaling_mlp': {'dim': 16, 'depth': 2},

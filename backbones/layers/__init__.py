@@ -1,9 +1,11 @@
 """Shared operators and modules that families are built of."""
 
-from .constants import constant
+from .activation import gelu
 from .attention import Attention, MapAttention
+from .channel_gate import ChannelGate
 from .class_attention import ClassBlock, TokenLabelHead
 from .complex_blend import ComplexBlend, RowBlend
+from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
@@ -12,7 +14,11 @@ from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
+from .pairs import fold_pairs, pair_product
+from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
+from .peaks import peak_gate
+from .pointwise import Pointwise
 from .precision import full_precision, widened
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
@@ -30,23 +36,26 @@ __all__ = [
     'Attention',
     'Backend',
     'BatchNorm2d',
+    'ChannelGate',
     'ClassBlock',
     'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
-    'MapNorm',
     'MapAttention',
+    'MapNorm',
     'NormConvMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
+    'Pointwise',
     'RepDepthwise',
     'ResponseMlp',
     'RowBlend',
     'TokenLabelHead',
     'apply_sides',
     'band_shares',
+    'by_images',
     'check_backend',
     'constant',
     'cosine',
@@ -55,6 +64,7 @@ __all__ = [
     'cubic_taps',
     'fits_scatter',
     'fold_affine',
+    'fold_pairs',
     'fourier',
     'free_narrow',
     'free_pad',
@@ -62,6 +72,7 @@ __all__ = [
     'free_transpose',
     'full_precision',
     'fuse_conv_norm',
+    'gelu',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',
@@ -70,6 +81,8 @@ __all__ = [
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
+    'pair_product',
+    'peak_gate',
     'phases',
     'require_eval',
     'resize_map',

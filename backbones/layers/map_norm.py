@@ -32,6 +32,8 @@ class MapNorm(nn.GroupNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_exporting():
+            if torch.is_grad_enabled() and not x.requires_grad:
+                x = x.contiguous()  # where channels are last and the input needs no gradient, torch 2.12 crashes
             return F.group_norm(x, 1, self.weight, self.bias, self.eps).to(x.dtype)
         y = widened(x)
         y = y - y.mean((1, 2, 3), keepdim=True)

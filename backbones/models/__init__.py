@@ -1,8 +1,27 @@
 """One file per family; importing this package registers every variant with timm."""
 
-from . import affnet, dsm, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
+from . import (
+    affnet,
+    dsm,
+    lsnet,
+    ms_mlp,
+    raft_mlp,
+    scaling_mlp,
+    spartan,
+    strip_mlp,
+    svt,
+    swin_mlp,
+)
 
-__all__ = ['affnet', 'dsm', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
-from . import lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, svt, swin_mlp
-
-__all__ = ['lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'svt', 'swin_mlp']
+__all__ = [
+    'affnet',
+    'dsm',
+    'lsnet',
+    'ms_mlp',
+    'raft_mlp',
+    'scaling_mlp',
+    'spartan',
+    'strip_mlp',
+    'svt',
+    'swin_mlp',
+]
