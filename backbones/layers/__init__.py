@@ -1,8 +1,11 @@
 """Shared operators and modules that families are built of."""
 
+from .adaptive_pool import adaptive_pool, pool_matrix
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
+from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
@@ -10,6 +13,7 @@ from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
+from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
@@ -22,11 +26,16 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
+    'MapDepthwise',
+    'NormDepthwiseMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'RepDepthwise',
+    'ResidualDepthwise',
     'ResponseMlp',
+    'SelfAttention',
+    'adaptive_pool',
     'apply_sides',
     'check_backend',
     'cosine',
@@ -47,6 +56,7 @@ __all__ = [
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
+    'pool_matrix',
     'require_eval',
     'resize_map',
     'shift_groups',
