@@ -17,6 +17,7 @@ from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
+from .transition import Stem, Transition
 from .window import window_linear, window_merge, window_partition
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     'ResidualDepthwise',
     'ResponseMlp',
     'SelfAttention',
+    'Stem',
+    'Transition',
     'adaptive_pool',
     'apply_sides',
     'check_backend',

@@ -29,14 +29,13 @@ from ..layers import (
     NormMlp,
     ResidualDepthwise,
     SelfAttention,
+    Stem,
+    Transition,
     adaptive_pool,
     fold_affine,
     free_reshape,
-    fuse_conv_norm,
-    pad_to_patches,
     require_eval,
 )
-from ..layers.conv_norm import batch_norm_affine
 
 __all__ = ['GLNet']
 
@@ -195,57 +194,6 @@ class Block(nn.Module):
             _scale_rows(fused.mlp.fc2, self.scale2.gamma)
             fused.scale1, fused.scale2 = nn.Identity(), nn.Identity()
         return fused
-
-
-class Stem(nn.Sequential):
-    """Layers of an image, or of a map with channels first, of which the last may step by patches.
-
-    Args:
-        patch: Positions that the sides are filled up to multiples of with zeros.
-        layers: The layers, in the published order, since they are known by their number.
-
-    Shape:
-        (B, C, H, W) -> (B, H', W', C')
-    """
-
-    def __init__(self, patch: int, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.patch = patch
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = pad_to_patches(x, self.patch).contiguous(memory_format=torch.channels_last)
-        return super().forward(x).permute(0, 2, 3, 1)
-
-
-class Transition(Stem):
-    """Layers of a map with channels last: a convolution and its norm, a norm and its convolution, or a norm.
-
-    Shape:
-        (B, H, W, C) -> (B, H', W', C')
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.permute(0, 3, 1, 2))
-
-    def fuse(self) -> 'Transition':
-        """The same with the norm inside the convolution, or as a scale and shift where it is alone."""
-        require_eval(self)
-        first, *others = self
-        if isinstance(first, BatchNorm2d):
-            layer = _fold_before(first, others[0]) if others else first.fuse()
-        else:
-            layer = fuse_conv_norm(first, others[0]) if others else first
-        return Transition(self.patch, layer).eval()
-
-
-@torch.no_grad()
-def _fold_before(norm: nn.BatchNorm2d, conv: Any) -> nn.Conv2d:
-    """One convolution that equals `conv(norm(x))`, for one without zeros around its input."""
-    scale, shift = batch_norm_affine(norm)
-    fused, weight = copy.deepcopy(conv), conv.weight.double()
-    fused.weight.copy_(weight * scale[:, None, None])
-    fused.bias.copy_(conv.bias.double() + (weight * shift[:, None, None]).sum((1, 2, 3)))
-    return fused
 
 
 class TokenHead(nn.Module):
@@ -430,8 +378,8 @@ def _check(
         raise ValueError(f'head_dim must divide the channels of every stage, but got {head_dim} for {embed_dims}.')
     if num_slots < 1 or (not learned and round(num_slots**0.5) ** 2 != num_slots):
         raise ValueError(
-            f'num_slots must be a square number, since slots start from a grid of cells, but got {num_slots}: give one, '
-            'or learned_slots=True.'
+            f'num_slots must be a square number, since slots start from a grid of cells, but got {num_slots}: give '
+            'one, or learned_slots=True.'
         )
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size must be odd, but got {kernel_size}.')
