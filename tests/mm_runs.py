@@ -27,6 +27,7 @@ RUNNABLE = {
 _NARROW = {
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
+    'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
     'scaling_mlp': {'dim': 16, 'depth': 2},

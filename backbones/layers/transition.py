@@ -45,7 +45,8 @@ class Transition(Stem):
     def fuse(self) -> 'Transition':
         """The same with the norm inside the convolution, or as a scale and shift where it is alone."""
         require_eval(self)
-        first, *others = self
+        layers: list[Any] = list(self)
+        first, others = layers[0], layers[1:]
         if isinstance(first, BatchNorm2d):
             layer = _fold_before(first, others[0]) if others else first.fuse()
         else:
