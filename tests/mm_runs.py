@@ -29,6 +29,7 @@ _NARROW = {
     'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
+    'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
     'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},

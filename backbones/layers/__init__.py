@@ -5,12 +5,15 @@ from .attention import Attention, MapAttention
 from .channel_gate import ChannelGate
 from .class_attention import ClassBlock, TokenLabelHead
 from .complex_blend import ComplexBlend, RowBlend
+from .adaptive_pool import adaptive_pool, pool_matrix
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_norm import MapNorm
+from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
@@ -28,6 +31,11 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .wavelet import inverse_wavelet, phases, wavelet
+from .self_attention import SelfAttention
+from .shift import shift_groups, shifted_depthwise
+from .ska import small_kernel_aggregation
+from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
+from .transition import Stem, Transition
 from .window import window_linear, window_merge, window_partition
 from .zigzag import band_shares, zigzag_ranks
 
@@ -45,14 +53,21 @@ __all__ = [
     'MapAttention',
     'MapNorm',
     'NormConvMlp',
+    'MapDepthwise',
+    'NormDepthwiseMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'Pointwise',
     'RepDepthwise',
+    'ResidualDepthwise',
     'ResponseMlp',
     'RowBlend',
     'TokenLabelHead',
+    'SelfAttention',
+    'Stem',
+    'Transition',
+    'adaptive_pool',
     'apply_sides',
     'band_shares',
     'by_images',
@@ -84,6 +99,7 @@ __all__ = [
     'pair_product',
     'peak_gate',
     'phases',
+    'pool_matrix',
     'require_eval',
     'resize_map',
     'resize_table',

@@ -25,3 +25,6 @@ __all__ = [
     'svt',
     'swin_mlp',
 ]
+from . import dsm, glnet, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
+
+__all__ = ['dsm', 'glnet', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
