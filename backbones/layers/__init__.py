@@ -1,19 +1,19 @@
 """Shared operators and modules that families are built of."""
 
 from .activation import gelu
+from .adaptive_pool import adaptive_pool, pool_matrix
 from .attention import Attention, MapAttention
 from .channel_gate import ChannelGate
 from .class_attention import ClassBlock, TokenLabelHead
 from .complex_blend import ComplexBlend, RowBlend
-from .adaptive_pool import adaptive_pool, pool_matrix
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
-from .map_norm import MapNorm
 from .map_depthwise import MapDepthwise, ResidualDepthwise
+from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
@@ -27,15 +27,12 @@ from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
 from .scatter_parts import fits_scatter, scatter_in_parts
-from .shift import shift_groups, shifted_depthwise
-from .ska import small_kernel_aggregation
-from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
-from .wavelet import inverse_wavelet, phases, wavelet
 from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .transition import Stem, Transition
+from .wavelet import inverse_wavelet, phases, wavelet
 from .window import window_linear, window_merge, window_partition
 from .zigzag import band_shares, zigzag_ranks
 
@@ -51,9 +48,9 @@ __all__ = [
     'DistilledHead',
     'LayerNormLinear',
     'MapAttention',
+    'MapDepthwise',
     'MapNorm',
     'NormConvMlp',
-    'MapDepthwise',
     'NormDepthwiseMlp',
     'NormLinear',
     'NormMlp',
@@ -63,9 +60,9 @@ __all__ = [
     'ResidualDepthwise',
     'ResponseMlp',
     'RowBlend',
-    'TokenLabelHead',
     'SelfAttention',
     'Stem',
+    'TokenLabelHead',
     'Transition',
     'adaptive_pool',
     'apply_sides',

@@ -3,6 +3,7 @@
 from . import (
     affnet,
     dsm,
+    glnet,
     lsnet,
     ms_mlp,
     raft_mlp,
@@ -16,6 +17,7 @@ from . import (
 __all__ = [
     'affnet',
     'dsm',
+    'glnet',
     'lsnet',
     'ms_mlp',
     'raft_mlp',
@@ -25,6 +27,3 @@ __all__ = [
     'svt',
     'swin_mlp',
 ]
-from . import dsm, glnet, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
-
-__all__ = ['dsm', 'glnet', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
