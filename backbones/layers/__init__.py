@@ -4,9 +4,11 @@ from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_ev
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .mlp import NormMlp, fold_affine
+from .multigroup import MultiGroupConv
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .patch import PatchEmbed, pad_to_patches, zero_pad
+from .pool import average_pool
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
 from .response_mlp import ResponseMlp
@@ -22,12 +24,14 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
+    'MultiGroupConv',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'RepDepthwise',
     'ResponseMlp',
     'apply_sides',
+    'average_pool',
     'check_backend',
     'cosine',
     'covering',
