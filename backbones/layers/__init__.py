@@ -15,6 +15,7 @@ from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
+from .multigroup import MultiGroupConv
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
@@ -23,6 +24,7 @@ from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peaks import peak_gate
 from .pointwise import Pointwise
 from .precision import full_precision, widened
+from .pool import average_pool
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
@@ -52,6 +54,7 @@ __all__ = [
     'MapNorm',
     'NormConvMlp',
     'NormDepthwiseMlp',
+    'MultiGroupConv',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
@@ -68,6 +71,7 @@ __all__ = [
     'apply_sides',
     'band_shares',
     'by_images',
+    'average_pool',
     'check_backend',
     'constant',
     'cosine',

@@ -27,3 +27,6 @@ __all__ = [
     'svt',
     'swin_mlp',
 ]
+from . import fmvit, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
+
+__all__ = ['fmvit', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
