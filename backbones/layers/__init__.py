@@ -23,8 +23,8 @@ from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peaks import peak_gate
 from .pointwise import Pointwise
-from .precision import full_precision, widened
 from .pool import average_pool
+from .precision import full_precision, widened
 from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
@@ -52,9 +52,9 @@ __all__ = [
     'MapAttention',
     'MapDepthwise',
     'MapNorm',
+    'MultiGroupConv',
     'NormConvMlp',
     'NormDepthwiseMlp',
-    'MultiGroupConv',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
@@ -69,9 +69,9 @@ __all__ = [
     'Transition',
     'adaptive_pool',
     'apply_sides',
+    'average_pool',
     'band_shares',
     'by_images',
-    'average_pool',
     'check_backend',
     'constant',
     'cosine',

@@ -33,9 +33,7 @@ class MultiGroupConv(nn.Module):
         ValueError: A number of groups that does not divide the channels, or none at all.
     """
 
-    def __init__(
-        self, in_chs: int, out_chs: int, groups: Sequence[int] = (1, 2, 4), device=None, dtype=None
-    ) -> None:
+    def __init__(self, in_chs: int, out_chs: int, groups: Sequence[int] = (1, 2, 4), device=None, dtype=None) -> None:
         super().__init__()
         if not groups or any(g < 1 or in_chs % g or out_chs % g for g in groups):
             raise ValueError(

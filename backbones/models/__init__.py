@@ -3,6 +3,7 @@
 from . import (
     affnet,
     dsm,
+    fmvit,
     glnet,
     lsnet,
     ms_mlp,
@@ -17,6 +18,7 @@ from . import (
 __all__ = [
     'affnet',
     'dsm',
+    'fmvit',
     'glnet',
     'lsnet',
     'ms_mlp',
@@ -27,6 +29,3 @@ __all__ = [
     'svt',
     'swin_mlp',
 ]
-from . import fmvit, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
-
-__all__ = ['fmvit', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
