@@ -150,7 +150,8 @@ class FusedFilter(nn.Module):
     def __init__(self, mixer: FrequencyFilter) -> None:
         super().__init__()
         require_eval(mixer)
-        self.groups, self.backend, self.act = len(mixer.w1[0]), mixer.backend, mixer.act
+        self.groups, self.act = len(mixer.w1[0]), mixer.act
+        self.backend: Backend = mixer.backend
         with torch.no_grad():
             (self.w1, self.b1), (self.w2, self.b2) = (
                 (nn.Parameter(weight), nn.Parameter(bias)) for weight, bias in mixer.layers()
