@@ -5,9 +5,9 @@ Paper: Scattering Vision Transformer: Spectral Mixing Matters, arXiv 2311.01310 
 Code: badripatro/svt@fcbc9b3; no licence stated.
 Differs: The paper's chosen model blends high frequencies over channels and then over tokens, as its parameter counts
     show; the released models blend over channels alone, and so do ours by default (`mixing`). The paper's figure has
-    scattering in two stages, the code in one (`scatter_stages`). The code takes 224 x 224 pixels alone, where no map has
-    an odd side; here tables of fixed extent are resampled bilinearly. Trained with token labels, the code mixes tokens
-    of two images and gives dense outputs; here training gives one tensor, as evaluation does in the code.
+    scattering in two stages, the code in one (`scatter_stages`). The code takes 224 x 224 pixels alone, where no map
+    has an odd side; here tables of fixed extent are resampled bilinearly. Trained with token labels, the code mixes
+    tokens of two images and gives dense outputs; here training gives one tensor, as evaluation does in the code.
 
 Shapes: B batch, H and W height and width of the map, C channels, N = H W positions, k class tokens.
 """
