@@ -3,7 +3,11 @@
     y = T^-1(w * l, blend(z)),  (l, z) = T(x)
 
 On a processor the coefficients of one image, four times as large as its map, stay in the cache, and no map is
+<<<<<<< HEAD
 transposed: coefficients lie as (rows, C, columns), which both sides' matrices take and give in place.
+=======
+transposed: coefficients lie as (rows, C, columns), which both sides' matrices take and give as they are.
+>>>>>>> svt
 """
 
 import torch
@@ -124,7 +128,11 @@ def _quarters(y: torch.Tensor, groups: int, band: tuple[int, int]) -> list[torch
 
 
 def _take(y: torch.Tensor, groups: int) -> torch.Tensor:
+<<<<<<< HEAD
     """Complex maps (G, 2 D, 6 h w) of coefficients: a - d + i (b + c), a + d + i (b - c); the adjoint of `_put`."""
+=======
+    """Complex maps (G, 2 D, 6 h w) of coefficients: a - d + i (b + c), a + d + i (b - c). The adjoint of `_put`."""
+>>>>>>> svt
     h, w = len(y) // 4, y.shape[2] // 4
     z = y.new_empty(groups, 2, y.shape[1] // groups, MAPS, h, w)
     for i, band in enumerate(BANDS):
@@ -138,7 +146,7 @@ def _take(y: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 def _put(z: torch.Tensor, y: torch.Tensor) -> None:
-    """Write complex maps into coefficients: the inverse of `_take` but for a factor of 2, and its adjoint."""
+    """Write complex maps into coefficients: the adjoint of `_take`, and its inverse but for a factor of 2."""
     h, w = len(y) // 4, y.shape[2] // 4
     z = z.view(len(z), 2, -1, MAPS, h, w)
     for i, band in enumerate(BANDS):
