@@ -80,7 +80,8 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> Values:
-        saved, kept = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
+        values = ctx.saved_tensors  # to be asked for once
+        saved, kept = values[:8], values[8:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return _again(saved, grad)
         x, projections, (factors, kernels, bias) = saved[0], saved[1:5], saved[5:]
