@@ -86,7 +86,11 @@ class MapDepthwise(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert self.bias is not None
-        return map_depthwise(x, self.weight, self.bias)
+        return map_depthwise(x, self.kernels(), self.bias)
+
+    def kernels(self) -> torch.Tensor:
+        """Kernels (C, 1, K, K) of the convolution that is run."""
+        return self.weight
 
 
 class ResidualDepthwise(MapDepthwise):
@@ -102,12 +106,10 @@ class ResidualDepthwise(MapDepthwise):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if _is_narrow(x):  # a one would round the rest of the kernel away
-            return x + super().forward(x).to(x.dtype)
-        assert self.bias is not None
-        return map_depthwise(x, self.kernels(), self.bias)
+            return x + convolve_map(x, self.weight, self.bias).to(x.dtype)
+        return super().forward(x)
 
     def kernels(self) -> torch.Tensor:
-        """Kernels (C, 1, K, K) of the sum."""
         pad: Any = self.padding[0]
         return self.weight + F.pad(self.weight.new_ones(1, 1, 1, 1), (pad,) * 4)
 
