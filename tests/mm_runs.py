@@ -25,6 +25,7 @@ RUNNABLE = {
 }
 # Family -> arguments that make its models narrow and shallow.
 _NARROW = {
+    'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
     'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},

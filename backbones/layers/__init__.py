@@ -1,6 +1,7 @@
 """Shared operators and modules that families are built of."""
 
 from .adaptive_pool import adaptive_pool, pool_matrix
+from .constants import constant
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
@@ -19,6 +20,7 @@ from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .transition import Stem, Transition
 from .window import window_linear, window_merge, window_partition
+from .zigzag import band_matrices, zigzag_ranks
 
 __all__ = [
     'Affine',
@@ -40,7 +42,9 @@ __all__ = [
     'Transition',
     'adaptive_pool',
     'apply_sides',
+    'band_matrices',
     'check_backend',
+    'constant',
     'cosine',
     'covering',
     'cubic_matrix',
@@ -69,4 +73,5 @@ __all__ = [
     'window_merge',
     'window_partition',
     'zero_pad',
+    'zigzag_ranks',
 ]

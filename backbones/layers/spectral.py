@@ -10,12 +10,13 @@ a real map has. A spectrum is real: (B, C, 2 H, K), its real part above its imag
 """
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
+
+from .constants import constant, is_eager
 
 __all__ = ['Backend', 'check_backend', 'cosine', 'fourier', 'inverse_cosine', 'inverse_fourier']
 
@@ -173,13 +174,8 @@ def _widened(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _is_eager(x: torch.Tensor) -> bool:
-    """Whether real numbers are computed now, and no graph is made: then matrices are kept for the next call."""
-    return type(x) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
-
-
 def _is_whole(x: torch.Tensor, height: Any, width: Any) -> bool:
-    return _is_eager(x) and height * width <= CROSSOVER
+    return is_eager(x) and height * width <= CROSSOVER
 
 
 # ---- by matrices -----------------------------------------------------------------------------------------------
@@ -192,7 +188,7 @@ def _whole(
     shape: tuple[int, int],
 ) -> torch.Tensor:
     """The transform `sides` of maps of one size as one matrix: (B, C, ...) -> (B, C, *shape)."""
-    matrix = _kept(_of_units, sides, tuple(x.shape[-2:]), size, x.dtype, x.device)
+    matrix = constant(_of_units, sides, tuple(x.shape[-2:]), size, like=x)
     return (x.flatten(2) @ matrix).unflatten(2, shape)
 
 
@@ -205,44 +201,26 @@ def _of_units(
 
 
 def _fourier_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    cosines, sines = _table(_half_turns, size[1], x)  # W K
-    down, up = _table(_stacked_turns, size[0], x)  # 2H H
+    cosines, sines = constant(_half_turns, size[1], like=x)  # W K
+    down, up = constant(_stacked_turns, size[0], like=x)  # 2H H
     return down @ (x @ cosines) + up @ (x @ sines)
 
 
 def _inverse_fourier_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    across, over = _table(_side_turns, size[0], spectrum)  # H 2H
-    cosines, sines = _table(_half_inverse, size[1], spectrum)  # K W
+    across, over = constant(_side_turns, size[0], like=spectrum)  # H 2H
+    cosines, sines = constant(_half_inverse, size[1], like=spectrum)  # K W
     return (across @ spectrum) @ cosines + (over @ spectrum) @ sines
 
 
 def _cosine_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    return _table(_cosines, size[0], x)[1] @ x @ _table(_cosines, size[1], x)[0]
+    return constant(_cosines, size[0], like=x)[1] @ x @ constant(_cosines, size[1], like=x)[0]
 
 
 def _inverse_cosine_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    return _table(_cosines, size[0], spectrum)[0] @ spectrum @ _table(_cosines, size[1], spectrum)[1]
+    return constant(_cosines, size[0], like=spectrum)[0] @ spectrum @ constant(_cosines, size[1], like=spectrum)[1]
 
 
 # ---- matrices --------------------------------------------------------------------------------------------------
-
-
-Build = Callable[[Any, torch.dtype, torch.device], tuple[torch.Tensor, torch.Tensor]]
-
-
-def _table(build: Build, length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A pair of matrices for a side."""
-    return (_kept if _is_eager(like) else _call)(build, length, like.dtype, like.device)
-
-
-def _call(build: Callable, *args: Any) -> Any:
-    return build(*args)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept(build: Callable, *args: Any) -> Any:
-    with torch.inference_mode(False), torch.no_grad():
-        return build(*args)
 
 
 def _angles(length: Any, rows: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -13,7 +13,7 @@ __all__ = ['Stem', 'Transition']
 
 
 class Stem(nn.Sequential):
-    """Layers of an image, of which the last leaves its channels last.
+    """Layers of an image: convolutions, with norms behind them, or in front of those without zeros around their map.
 
     Args:
         patch: Positions that the sides are filled up to multiples of, with zeros at the right and the bottom.
@@ -31,9 +31,24 @@ class Stem(nn.Sequential):
         x = pad_to_patches(x, self.patch).contiguous(memory_format=torch.channels_last)
         return super().forward(x).permute(0, 2, 3, 1)
 
+    def fuse(self) -> 'Stem':
+        """The same with norms inside the convolutions next to them, or as a scale and shift where there is none."""
+        require_eval(self)
+        layers: list[Any] = []
+        for layer in copy.deepcopy(self):
+            last = layers[-1] if layers else None
+            if isinstance(layer, nn.BatchNorm2d) and isinstance(last, nn.Conv2d):
+                layers[-1] = fuse_conv_norm(last, layer)
+            elif isinstance(layer, nn.Conv2d) and isinstance(last, nn.BatchNorm2d):
+                layers[-1] = _fold_before(last, layer)
+            else:
+                layers.append(layer)
+        layers = [layer.fuse() if isinstance(layer, BatchNorm2d) else layer for layer in layers]
+        return type(self)(self.patch, *layers).eval()
+
 
 class Transition(Stem):
-    """Layers of a map: a convolution and its norm, a norm and its convolution (without zeros around it), or a norm.
+    """The same of a map, where a norm may also stand alone.
 
     Shape:
         (B, H, W, C) -> (B, H', W', C')
@@ -41,17 +56,6 @@ class Transition(Stem):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.permute(0, 3, 1, 2))
-
-    def fuse(self) -> 'Transition':
-        """The same with the norm inside the convolution, or as a scale and shift where it is alone."""
-        require_eval(self)
-        layers: list[Any] = list(self)
-        first, others = layers[0], layers[1:]
-        if isinstance(first, BatchNorm2d):
-            layer = _fold_before(first, others[0]) if others else first.fuse()
-        else:
-            layer = fuse_conv_norm(first, others[0]) if others else first
-        return Transition(self.patch, layer).eval()
 
 
 @torch.no_grad()
