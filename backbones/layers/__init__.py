@@ -17,6 +17,7 @@ from .response_mlp import ResponseMlp
 from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
+from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .transition import Stem, Transition
 from .window import window_linear, window_merge, window_partition
@@ -56,6 +57,7 @@ __all__ = [
     'free_reshape',
     'free_transpose',
     'fuse_conv_norm',
+    'gather_groups',
     'inverse_cosine',
     'inverse_fourier',
     'linear',
