@@ -32,6 +32,7 @@ from .scatter_parts import fits_scatter, scatter_in_parts
 from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
+from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .transition import Stem, Transition
 from .wavelet import inverse_wavelet, phases, wavelet
@@ -89,6 +90,7 @@ __all__ = [
     'full_precision',
     'fuse_conv_norm',
     'gelu',
+    'gather_groups',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',

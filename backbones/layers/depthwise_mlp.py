@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from .conv_norm import require_eval
-from .map_depthwise import ResidualDepthwise
+from .depthwise_mlp_parts import depthwise_mlp_in_parts, fits_depthwise_parts
+from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .mlp import fold_affine
 
 __all__ = ['NormDepthwiseMlp']
@@ -32,11 +33,13 @@ class NormDepthwiseMlp(nn.Module):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.norm = nn.LayerNorm(dim, eps, **dd)
         self.fc1 = nn.Linear(dim, hidden, **dd)
-        self.spatial: nn.Module = ResidualDepthwise(hidden, 3, **dd)
+        self.spatial: MapDepthwise = ResidualDepthwise(hidden, 3, **dd)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, dim, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if fits_depthwise_parts(x, self.norm, self.fc1, self.spatial, self.act, self.fc2):
+            return depthwise_mlp_in_parts(x, self.norm, self.fc1, self.spatial, self.fc2)
         return self.fc2(self.act(self.spatial(self.fc1(self.norm(x)))))
 
     def fuse(self) -> 'NormDepthwiseMlp':

@@ -34,6 +34,7 @@ from ..layers import (
     adaptive_pool,
     fold_affine,
     free_reshape,
+    gather_groups,
     require_eval,
 )
 
@@ -98,12 +99,11 @@ class GLMix(nn.Module):
     def forward(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         batch, height, width, channels = x.shape
         tokens = free_reshape(x, batch, height * width, channels)  # B N C
-        length = torch.linalg.vector_norm(tokens, dim=-1).clamp(min=TINY)
         slots = F.normalize(slots, dim=-1, eps=TINY).to(x.dtype) * self.slot_scale
-        logits = (slots @ tokens.mT) / length[:, None]  # B S N
-        slots = self.attention(logits.softmax(-1) @ tokens)  # B S C
-        y = logits.softmax(1).mT @ slots
-        return free_reshape(y, batch, height, width, channels) + self.local(x)
+        gathered, weights = gather_groups(tokens, slots, TINY)  # B S C, B S N
+        local = free_reshape(self.local(x), batch, height * width, channels)
+        y = torch.baddbmm(local, weights.mT, self.attention(gathered))  # B N C
+        return free_reshape(y, batch, height, width, channels)
 
     def scaled(self, gamma: torch.Tensor) -> 'GLMix':
         """The same followed by a scale (C) of each channel, as one."""
