@@ -9,7 +9,6 @@ Shapes: B batch, C channels, H and W height and width of the map, K = floor(W / 
 a real map has. A spectrum is real: (B, C, 2 H, K), its real part above its imaginary part.
 """
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from .constants import constant, is_eager
+from .precision import full_precision, widened
 
 __all__ = ['Backend', 'check_backend', 'cosine', 'fourier', 'inverse_cosine', 'inverse_fourier']
 
@@ -52,8 +52,8 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         ValueError: The backend does not exist, or its matrices would be larger than `LARGEST`.
     """
     height, width = x.shape[-2:]
-    with _wide(x):
-        x = _widened(x)
+    with full_precision(x):
+        x = widened(x)
         if _takes_fft(backend, height, width):
             z = torch.fft.rfft2(x, norm='ortho')
             return torch.cat([z.real, z.imag], 2)
@@ -85,8 +85,8 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
             f'A spectrum of {frequencies} columns belongs to a map of {2 * frequencies - 2} or {2 * frequencies - 1} '
             f'columns, but width={width} was given.'
         )
-    with _wide(spectrum):
-        spectrum = _widened(spectrum)
+    with full_precision(spectrum):
+        spectrum = widened(spectrum)
         if _takes_fft(backend, height, width):
             real, imaginary = spectrum.split(height, 2)
             return torch.fft.irfft2(torch.complex(real, imaginary), s=(height, width), norm='ortho')
@@ -111,8 +111,8 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
     Raises:
         ValueError: As in `fourier`.
     """
-    with _wide(x):
-        x = _widened(x)
+    with full_precision(x):
+        x = widened(x)
         height, width = x.shape[-2:]
         if _takes_fft(backend, height, width):
             return _fast_cosine(_fast_cosine(x).mT).mT
@@ -134,8 +134,8 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
     Raises:
         ValueError: As in `fourier`.
     """
-    with _wide(spectrum):
-        spectrum = _widened(spectrum)
+    with full_precision(spectrum):
+        spectrum = widened(spectrum)
         height, width = spectrum.shape[-2:]
         if _takes_fft(backend, height, width):
             return _fast_inverse_cosine(_fast_inverse_cosine(spectrum).mT).mT
@@ -161,17 +161,6 @@ def _takes_fft(backend: str, height: Any, width: Any) -> bool:
             f"{needed} MiB: use backend='fft' or a smaller map."
         )
     return False
-
-
-def _wide(x: torch.Tensor) -> Any:
-    """Autocast off where it is on."""
-    kind = x.device.type
-    on = kind != 'meta' and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else contextlib.nullcontext()
-
-
-def _widened(x: torch.Tensor) -> torch.Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _is_whole(x: torch.Tensor, height: Any, width: Any) -> bool:

@@ -83,13 +83,15 @@ class SpectrumMixer(nn.Module):
 
     def __init__(self, bands: int, hidden: int, backend: Backend = 'auto', **dd: Any) -> None:
         super().__init__()
-        self.bands, self.backend = bands, backend
+        self.bands = bands
+        self.backend: Backend = backend
         self.generator = NormMlp(bands, hidden, EPS, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         spectrum = cosine(x, self.backend)
         flat = spectrum.flatten(2)  # B C HW
-        shares = band_shares(*x.shape[2:], self.bands, like=spectrum)  # HW K
+        height, width = x.shape[2:]
+        shares = band_shares(height, width, self.bands, like=spectrum)  # HW K
         with full_precision(x):
             pooled = flat @ shares / shares.sum(0)  # B C K
         logits = self.generator(pooled.to(self.generator.fc1.weight.dtype))
