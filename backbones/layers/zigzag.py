@@ -67,5 +67,6 @@ def band_shares(height: Any, width: Any, bands: int, like: torch.Tensor) -> torc
 def _shares(height: Any, width: Any, bands: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     rank, band = zigzag_ranks(height, width, device)[:, None], torch.arange(bands, device=device)
     n = torch.ones_like(rank).sum()  # a traced graph must not branch on a symbol
-    shares = torch.where(n >= bands, rank * bands // n == band, band * n // bands == rank).to(dtype)
+    inside, held = rank * bands // n == band, band * n // bands == rank
+    shares = torch.where(n >= bands, inside.to(dtype), held.to(dtype))  # runtimes choose between numbers alone
     return shares / shares.sum(1, keepdim=True)
