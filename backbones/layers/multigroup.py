@@ -33,9 +33,7 @@ class MultiGroupConv(nn.Module):
         ValueError: A number of groups that does not divide the channels, or none at all.
     """
 
-    def __init__(
-        self, in_chs: int, out_chs: int, groups: Sequence[int] = (1, 2, 4), device=None, dtype=None
-    ) -> None:
+    def __init__(self, in_chs: int, out_chs: int, groups: Sequence[int] = (1, 2, 4), device=None, dtype=None) -> None:
         super().__init__()
         if not groups or any(g < 1 or in_chs % g or out_chs % g for g in groups):
             raise ValueError(
@@ -43,7 +41,7 @@ class MultiGroupConv(nn.Module):
                 f'got groups={tuple(groups)}: give others, or other widths.'
             )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
-        self.branches = nn.ModuleList(ConvNorm(in_chs, out_chs, groups=g, **dd) for g in groups)
+        self.branches: Any = nn.ModuleList(ConvNorm(in_chs, out_chs, groups=g, **dd) for g in groups)
         for branch in self.branches:
             nn.init.constant_(branch.norm.weight, len(groups) ** -0.5)
 
