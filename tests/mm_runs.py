@@ -25,10 +25,15 @@ RUNNABLE = {
 }
 # Family -> arguments that make its models narrow and shallow.
 _NARROW = {
+    'affnet': {'stem_dims': [8, 16], 'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
+    'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
+    'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
+    'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
+    'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
     'scaling_mlp': {'dim': 16, 'depth': 2},
     'fmvit': {'dims': [16, 64, 64, 64], 'depths': [1, 1, 1, 1], 'stem_dims': [16, 8, 16], 'every': [0, 1, 0, 1]},
     'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},

@@ -284,6 +284,21 @@ def test_contract_autocast(name, images):
     assert (half - full).abs().mean() <= 0.05 * full.abs().mean()
 
 
+@pytest.mark.full
+@torch.no_grad()
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_contract_half_precision_of_large_images(name, model, dtype):
+    """Sums over a million pixels leave half precision nowhere."""
+    if not model.any_size:
+        pytest.skip('takes one size')
+    image = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(0))
+    with torch.autocast('cpu', dtype):
+        half = model(image)
+    assert half.isfinite().all()
+    full = model(image)
+    assert (half - full).abs().mean() <= 0.1 * full.abs().mean() + 1e-3
+
+
 @pytest.mark.parametrize('every', backbones.list_models())
 def test_contract_of_every_backbone(every):
     """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""

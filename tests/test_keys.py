@@ -33,7 +33,7 @@ def official(name: str, derived: bool = False) -> dict[str, torch.Tensor]:
     return {**state, **tables} if derived else state
 
 
-@pytest.fixture(scope='module', params=filter(has_public_code, smallest()))
+@pytest.fixture(scope='module', params=[*filter(has_public_code, smallest())])
 def name(request) -> str:
     return request.param
 
@@ -99,7 +99,7 @@ def test_convert_takes_every_container(name, state, container):
     assert all(torch.equal(v, converted[k]) for k, v in again.items())
 
 
-@pytest.mark.parametrize('name', filter(has_public_code, smallest(maps=True)))
+@pytest.mark.parametrize('name', [*filter(has_public_code, smallest(maps=True))])
 def test_convert_for_a_feature_extractor(name):
     state = official(name)
     whole = timm.create_model(name, num_classes=classes(name)).eval()

@@ -35,10 +35,11 @@ def _transpose(x, between: Sequence[Any], shape: Sequence[Any]):
     return _reshape(_op().Transpose(_reshape(x, between), perm=[0, 2, 1, 3]), shape)
 
 
-def _narrow(x, axis: int, start: int, length: Any):
+def _narrow(x, axis: int, start: Any, length: Any):
     op = _op()
-    begin = op.Constant(value_ints=[start])
-    end = op.Add(begin, op.Reshape(length, op.Constant(value_ints=[1])))
+    one = op.Constant(value_ints=[1])
+    begin = op.Constant(value_ints=[start]) if isinstance(start, int) else op.Reshape(start, one)
+    end = op.Add(begin, op.Reshape(length, one))
     return op.Slice(x, begin, end, op.Constant(value_ints=[axis]))
 
 

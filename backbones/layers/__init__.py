@@ -1,63 +1,118 @@
 """Shared operators and modules that families are built of."""
 
+from .activation import gelu
+from .adaptive_pool import adaptive_pool, pool_matrix
+from .attention import Attention, MapAttention
+from .channel_gate import ChannelGate
+from .class_attention import ClassBlock, TokenLabelHead
+from .complex_blend import ComplexBlend, RowBlend
+from .constants import constant
+from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
+from .map_depthwise import MapDepthwise, ResidualDepthwise
+from .map_norm import MapNorm
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
+from .pairs import fold_pairs, pair_product
+from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
+from .peaks import peak_gate
+from .pointwise import Pointwise
 from .pool import average_pool
+from .precision import full_precision, widened
 from .reparam import RepDepthwise
-from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map
+from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
+from .scatter_parts import fits_scatter, scatter_in_parts
+from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
+from .transition import Stem, Transition
+from .wavelet import inverse_wavelet, phases, wavelet
 from .window import window_linear, window_merge, window_partition
+from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
     'Affine',
+    'Attention',
     'Backend',
     'BatchNorm2d',
+    'ChannelGate',
+    'ClassBlock',
+    'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
     'LayerNormLinear',
+    'MapAttention',
+    'MapDepthwise',
+    'MapNorm',
     'MultiGroupConv',
+    'NormConvMlp',
+    'NormDepthwiseMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
+    'Pointwise',
     'RepDepthwise',
+    'ResidualDepthwise',
     'ResponseMlp',
+    'RowBlend',
+    'SelfAttention',
+    'Stem',
+    'TokenLabelHead',
+    'Transition',
+    'adaptive_pool',
     'apply_sides',
     'average_pool',
+    'band_shares',
+    'by_images',
     'check_backend',
+    'constant',
     'cosine',
     'covering',
     'cubic_matrix',
     'cubic_taps',
+    'fits_scatter',
     'fold_affine',
+    'fold_pairs',
     'fourier',
     'free_narrow',
     'free_pad',
     'free_reshape',
     'free_transpose',
+    'full_precision',
     'fuse_conv_norm',
+    'gelu',
     'inverse_cosine',
     'inverse_fourier',
+    'inverse_wavelet',
     'linear',
     'linear_matrix',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
+    'pair_product',
+    'peak_gate',
+    'phases',
+    'pool_matrix',
     'require_eval',
     'resize_map',
+    'resize_table',
+    'scatter_in_parts',
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'wavelet',
+    'widened',
     'window_linear',
     'window_merge',
     'window_partition',
     'zero_pad',
+    'zigzag_ranks',
 ]

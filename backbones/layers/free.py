@@ -80,14 +80,14 @@ def free_transpose(x: torch.Tensor, between: Sequence[Any], shape: Sequence[Any]
     return x.reshape(between).transpose(1, 2).reshape(shape)
 
 
-def free_narrow(x: torch.Tensor, axis: int, start: int, length: Any) -> torch.Tensor:
+def free_narrow(x: torch.Tensor, axis: int, start: Any, length: Any) -> torch.Tensor:
     """`x.narrow(axis, start, length)`.
 
     Args:
         x: Any tensor.
         axis: Axis to cut, counted from the first.
-        start: First position that stays.
-        length: Positions that stay: a number, or a symbol of an exported program.
+        start: First position that stays: like `length` a number, or a symbol of an exported program.
+        length: Positions that stay.
     """
     return narrow(x, axis, start, length) if _is_free((length,)) else x.narrow(axis, start, length)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ['apply_sides', 'cubic_matrix', 'cubic_taps', 'linear_matrix', 'resize_map']
+__all__ = ['apply_sides', 'cubic_matrix', 'cubic_taps', 'linear_matrix', 'resize_map', 'resize_table']
 
 
 def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
@@ -107,6 +107,32 @@ def resize_map(x: torch.Tensor, height: Any, width: Any) -> torch.Tensor:
         first, *others = (x.index_select(axis, place[:, t]) * weight[..., t] for t in range(4))
         x = sum(others, start=first)
     return x
+
+
+def resize_table(
+    table: torch.Tensor,
+    height: Any,
+    width: Any,
+    rows: torch.Tensor | None = None,
+    columns: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Table of one map, bilinear between its corners, which stay where they are.
+
+    Args:
+        table: (C, h, w).
+        height: Rows after resizing; like `width` a number, or a symbol of a traced graph.
+        width: Columns after resizing.
+        rows: Order in which the rows are wanted, if another one.
+        columns: Order of the columns, likewise.
+
+    Returns:
+        (C, height, width).
+    """
+    pairs = zip((height, width), table.shape[1:], (rows, columns), strict=True)
+    sides = [(linear_matrix(to, source, table), order) for to, source, order in pairs]
+    tall, wide = (matrix if order is None else matrix.index_select(0, order) for matrix, order in sides)
+    # bmm: a broadcasting matmul would fold the channels into a side, and a traced graph then pins that side
+    return torch.bmm(torch.bmm(tall.expand(len(table), -1, -1), table), wide.mT.expand(len(table), -1, -1))
 
 
 def _index(length: int, like: torch.Tensor) -> torch.Tensor:

@@ -9,13 +9,14 @@ Shapes: B batch, C channels, H and W height and width of the map, K = floor(W / 
 a real map has. A spectrum is real: (B, C, 2 H, K), its real part above its imaginary part.
 """
 
-import contextlib
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
+
+from .constants import constant, is_eager
+from .precision import full_precision, widened
 
 __all__ = ['Backend', 'check_backend', 'cosine', 'fourier', 'inverse_cosine', 'inverse_fourier']
 
@@ -51,8 +52,8 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         ValueError: The backend does not exist, or its matrices would be larger than `LARGEST`.
     """
     height, width = x.shape[-2:]
-    with _wide(x):
-        x = _widened(x)
+    with full_precision(x):
+        x = widened(x)
         if _takes_fft(backend, height, width):
             z = torch.fft.rfft2(x, norm='ortho')
             return torch.cat([z.real, z.imag], 2)
@@ -84,8 +85,8 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
             f'A spectrum of {frequencies} columns belongs to a map of {2 * frequencies - 2} or {2 * frequencies - 1} '
             f'columns, but width={width} was given.'
         )
-    with _wide(spectrum):
-        spectrum = _widened(spectrum)
+    with full_precision(spectrum):
+        spectrum = widened(spectrum)
         if _takes_fft(backend, height, width):
             real, imaginary = spectrum.split(height, 2)
             return torch.fft.irfft2(torch.complex(real, imaginary), s=(height, width), norm='ortho')
@@ -110,8 +111,8 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
     Raises:
         ValueError: As in `fourier`.
     """
-    with _wide(x):
-        x = _widened(x)
+    with full_precision(x):
+        x = widened(x)
         height, width = x.shape[-2:]
         if _takes_fft(backend, height, width):
             return _fast_cosine(_fast_cosine(x).mT).mT
@@ -133,8 +134,8 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
     Raises:
         ValueError: As in `fourier`.
     """
-    with _wide(spectrum):
-        spectrum = _widened(spectrum)
+    with full_precision(spectrum):
+        spectrum = widened(spectrum)
         height, width = spectrum.shape[-2:]
         if _takes_fft(backend, height, width):
             return _fast_inverse_cosine(_fast_inverse_cosine(spectrum).mT).mT
@@ -162,24 +163,8 @@ def _takes_fft(backend: str, height: Any, width: Any) -> bool:
     return False
 
 
-def _wide(x: torch.Tensor) -> Any:
-    """Autocast off where it is on."""
-    kind = x.device.type
-    on = kind != 'meta' and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else contextlib.nullcontext()
-
-
-def _widened(x: torch.Tensor) -> torch.Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _is_eager(x: torch.Tensor) -> bool:
-    """Whether real numbers are computed now, and no graph is made: then matrices are kept for the next call."""
-    return type(x) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
-
-
 def _is_whole(x: torch.Tensor, height: Any, width: Any) -> bool:
-    return _is_eager(x) and height * width <= CROSSOVER
+    return is_eager(x) and height * width <= CROSSOVER
 
 
 # ---- by matrices -----------------------------------------------------------------------------------------------
@@ -192,7 +177,7 @@ def _whole(
     shape: tuple[int, int],
 ) -> torch.Tensor:
     """The transform `sides` of maps of one size as one matrix: (B, C, ...) -> (B, C, *shape)."""
-    matrix = _kept(_of_units, sides, tuple(x.shape[-2:]), size, x.dtype, x.device)
+    matrix = constant(_of_units, sides, tuple(x.shape[-2:]), size, like=x)
     return (x.flatten(2) @ matrix).unflatten(2, shape)
 
 
@@ -205,44 +190,26 @@ def _of_units(
 
 
 def _fourier_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    cosines, sines = _table(_half_turns, size[1], x)  # W K
-    down, up = _table(_stacked_turns, size[0], x)  # 2H H
+    cosines, sines = constant(_half_turns, size[1], like=x)  # W K
+    down, up = constant(_stacked_turns, size[0], like=x)  # 2H H
     return down @ (x @ cosines) + up @ (x @ sines)
 
 
 def _inverse_fourier_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    across, over = _table(_side_turns, size[0], spectrum)  # H 2H
-    cosines, sines = _table(_half_inverse, size[1], spectrum)  # K W
+    across, over = constant(_side_turns, size[0], like=spectrum)  # H 2H
+    cosines, sines = constant(_half_inverse, size[1], like=spectrum)  # K W
     return (across @ spectrum) @ cosines + (over @ spectrum) @ sines
 
 
 def _cosine_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    return _table(_cosines, size[0], x)[1] @ x @ _table(_cosines, size[1], x)[0]
+    return constant(_cosines, size[0], like=x)[1] @ x @ constant(_cosines, size[1], like=x)[0]
 
 
 def _inverse_cosine_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
-    return _table(_cosines, size[0], spectrum)[0] @ spectrum @ _table(_cosines, size[1], spectrum)[1]
+    return constant(_cosines, size[0], like=spectrum)[0] @ spectrum @ constant(_cosines, size[1], like=spectrum)[1]
 
 
 # ---- matrices --------------------------------------------------------------------------------------------------
-
-
-Build = Callable[[Any, torch.dtype, torch.device], tuple[torch.Tensor, torch.Tensor]]
-
-
-def _table(build: Build, length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A pair of matrices for a side."""
-    return (_kept if _is_eager(like) else _call)(build, length, like.dtype, like.device)
-
-
-def _call(build: Callable, *args: Any) -> Any:
-    return build(*args)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept(build: Callable, *args: Any) -> Any:
-    with torch.inference_mode(False), torch.no_grad():
-        return build(*args)
 
 
 def _angles(length: Any, rows: torch.Tensor, columns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,5 +1,31 @@
 """One file per family; importing this package registers every variant with timm."""
 
-from . import fmvit, lsnet, ms_mlp, raft_mlp, scaling_mlp, strip_mlp, swin_mlp
+from . import (
+    affnet,
+    dsm,
+    fmvit,
+    glnet,
+    lsnet,
+    ms_mlp,
+    raft_mlp,
+    scaling_mlp,
+    spartan,
+    strip_mlp,
+    svt,
+    swin_mlp,
+)
 
-__all__ = ['fmvit', 'lsnet', 'ms_mlp', 'raft_mlp', 'scaling_mlp', 'strip_mlp', 'swin_mlp']
+__all__ = [
+    'affnet',
+    'dsm',
+    'fmvit',
+    'glnet',
+    'lsnet',
+    'ms_mlp',
+    'raft_mlp',
+    'scaling_mlp',
+    'spartan',
+    'strip_mlp',
+    'svt',
+    'swin_mlp',
+]

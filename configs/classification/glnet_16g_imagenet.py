@@ -1,0 +1,13 @@
+# GLNet-16G on ImageNet-1K, as published.
+#   torchrun --nproc-per-node 8 tools/train.py configs/classification/glnet_16g_imagenet.py --launcher pytorch
+# Expected on the validation split: top-1 85.0 of the averaged weights (Zhu et al., GLMix, arXiv 2411.14429).
+# Not rerun here.
+# Needs data/imagenet.
+_base_ = [
+    '../_base_/models/timm_classifier.py',
+    '../_base_/datasets/imagenet_lsnet.py',
+    '../_base_/schedules/glnet_300e.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(model_name='glnet_16g', drop_path_rate=0.4)

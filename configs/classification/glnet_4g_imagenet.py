@@ -1,0 +1,13 @@
+# GLNet-4G on ImageNet-1K, as published.
+#   torchrun --nproc-per-node 8 tools/train.py configs/classification/glnet_4g_imagenet.py --launcher pytorch
+# Expected on the validation split: top-1 83.7 (Zhu et al., GLMix, arXiv 2411.14429), of the
+# weights themselves, while validation here takes their average. Not rerun here.
+# Needs data/imagenet.
+_base_ = [
+    '../_base_/models/timm_classifier.py',
+    '../_base_/datasets/imagenet_lsnet.py',
+    '../_base_/schedules/glnet_300e.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(model_name='glnet_4g', drop_path_rate=0.15)

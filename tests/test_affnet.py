@@ -1,0 +1,86 @@
+"""AFFNet: its filter, its norms, its switches."""
+
+import pytest
+import timm
+import torch
+
+from backbones.layers import MapNorm
+from backbones.models.affnet import AFFNet, ChannelNorm, FrequencyFilter
+
+
+def filled(module: torch.nn.Module) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return module.double().eval()
+
+
+@pytest.mark.parametrize('size', [(6, 8), (5, 7), (40, 9)], ids=str)
+@pytest.mark.parametrize('backend', ['fft', 'matmul'])
+@pytest.mark.parametrize('act', [torch.nn.SiLU(), torch.nn.ReLU()], ids=repr)
+def test_filter_is_its_equation(size, backend, act):
+    """In complex numbers, frequency by frequency, group by group."""
+    mixer: FrequencyFilter = filled(FrequencyFilter(6, 2, act, backend))  # pyright: ignore[reportAssignmentType]
+    x = torch.randn(2, 6, *size, dtype=torch.float64)
+    z = torch.fft.rfft2(x, norm='ortho')
+    (w1, w2), (b1, b2) = (
+        [torch.complex(*pair) for pair in pairs] for pairs in ((mixer.w1, mixer.w2), (mixer.b1, mixer.b2))
+    )
+    product = torch.empty_like(z)
+    for g in range(2):
+        part = z[:, 3 * g : 3 * g + 3]
+        hidden = torch.einsum('bihw,io->bohw', part, w1[g]) + b1[g][:, None, None]
+        hidden = torch.complex(act(hidden.real), act(hidden.imag))
+        m = torch.einsum('bihw,io->bohw', hidden, w2[g]) + b2[g][:, None, None]
+        m = torch.complex(*(v.sign() * (v.abs() - 0.01).clamp(min=0) for v in (m.real, m.imag)))
+        product[:, 3 * g : 3 * g + 3] = m * part
+    expected = x + torch.fft.irfft2(product, s=size, norm='ortho')
+    torch.testing.assert_close(mixer(x), expected, atol=1e-11, rtol=1e-11)
+    torch.testing.assert_close(mixer.fuse()(x), expected, atol=1e-11, rtol=1e-11)
+
+
+def test_norms_are_their_equations():
+    x = torch.randn(2, 6, 5, 4, dtype=torch.float64) * 3 + 1
+    for norm, axes in ((filled(MapNorm(6)), (1, 2, 3)), (filled(ChannelNorm(6)), (1,))):
+        mean, deviation = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+        deviation = (deviation + 1e-5).sqrt() if len(axes) == 3 else deviation.sqrt() + 1e-5
+        expected = (x - mean) / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
+        torch.testing.assert_close(norm(x), expected)
+
+
+@torch.no_grad()
+def test_switches_change_the_sums_and_no_key():
+    reference = timm.create_model('affnet_et').eval()
+    outputs, x = [], torch.randn(1, 3, 64, 64)
+    for activation in ('swish', 'relu'):
+        for norm in ('layer_norm_2d', 'layer_norm'):
+            model = timm.create_model('affnet_et', activation=activation, attn_norm_layer=norm).eval()
+            model.load_state_dict(reference.state_dict(), strict=True)
+            outputs.append(model(x))
+    assert all((a - b).abs().max() > 1e-3 * a.abs().max() for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+@torch.no_grad()
+def test_backends_give_the_same():
+    model, x = timm.create_model('affnet_et').eval(), torch.randn(1, 3, 200, 321)
+    outputs = []
+    for backend in ('fft', 'matmul'):
+        other = timm.create_model('affnet_et', backend=backend).eval()
+        other.load_state_dict(model.state_dict())
+        outputs.append(other(x))
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'activation': 'gelu'}, "activation must be one of 'swish', 'relu', but got 'gelu'"),
+        ({'attn_norm_layer': 'batch'}, 'attn_norm_layer must be one of'),
+        ({'backend': 'dft'}, "must be 'auto', 'fft' or 'matmul', but got 'dft'"),
+        ({'dims': (48, 66, 104, 144)}, 'a multiple of groups=8, but got 66: give 72'),
+        ({'depths': (1, 1)}, 'a width and a depth for each stage'),
+    ],
+)
+def test_mistakes_are_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        AFFNet(**arguments)
