@@ -392,7 +392,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         'num_classes': 1000,
         'input_size': (3, 224, 224),
         'pool_size': (7, 7),
-        'crop_pct': 0.95,
+        'crop_pct': 0.875,
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
