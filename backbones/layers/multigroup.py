@@ -41,7 +41,7 @@ class MultiGroupConv(nn.Module):
                 f'got groups={tuple(groups)}: give others, or other widths.'
             )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
-        self.branches = nn.ModuleList(ConvNorm(in_chs, out_chs, groups=g, **dd) for g in groups)
+        self.branches: Any = nn.ModuleList(ConvNorm(in_chs, out_chs, groups=g, **dd) for g in groups)
         for branch in self.branches:
             nn.init.constant_(branch.norm.weight, len(groups) ** -0.5)
 

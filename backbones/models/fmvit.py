@@ -142,13 +142,14 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float = HE
     if torch.compiler.is_exporting():
         y = v @ (q.mT @ k * scale).softmax(dim=-1).mT  # B heads D N
     else:  # never holds all pairs of positions
-        y = F.scaled_dot_product_attention(*(t.mT.contiguous() for t in (q, k, v)), scale=scale).mT
+        q, k, v = (t.mT.contiguous() for t in (q, k, v))  # B heads N D, twice B heads M D
+        y = F.scaled_dot_product_attention(q, k, v, scale=scale).mT
     return y.flatten(1, 2).unflatten(2, (height, width))
 
 
 @torch.no_grad()
 def _behind(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
-    """The 1 x 1 convolution `conv` with the normalisation in front of it inside: W (s x + t) + b = W s x + W t + b."""
+    """The 1 x 1 convolution with the normalisation in front of it inside: W (s x + t) + b = (W s) x + (W t + b)."""
     scale, shift = batch_norm_affine(norm)
     weight, bias = conv.weight.double().flatten(1), conv.bias.double()  # type: ignore[union-attr]
     return _conv(weight * scale, weight @ shift + bias, conv.weight)
@@ -379,9 +380,8 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: FMViT) -> dict[str, torch.T
     state = unwrap(checkpoint)
     if not is_ours(model, state):
         raise ValueError(
-            'FMViT has no published weights, so a checkpoint for it must be one of this project, with the keys of its '
-            f'own models, but got {len(state)} keys such as {next(iter(state), "none")!r}. Is it a checkpoint of '
-            'another model?'
+            'FMViT has no published weights, so a checkpoint for it must have the keys of this project, but got '
+            f'{len(state)} keys such as {next(iter(state), "none")!r}. Is it a checkpoint of another model?'
         )
     return check_fit(model, state, adapt=('head', 'stem.0.conv'))
 
@@ -392,7 +392,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         'num_classes': 1000,
         'input_size': (3, 224, 224),
         'pool_size': (7, 7),
-        'crop_pct': 0.95,
+        'crop_pct': 0.875,
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,

@@ -1,0 +1,11 @@
+# UPerNet on FMViT-T as reconstructed, ADE20K, 160k iterations.
+#   torchrun --nproc-per-node 8 tools/train.py configs/segmentation/upernet_fmvit_t_160k_ade20k.py --launcher pytorch
+# Expected: not known. Settings of the paper could not be read; these are those of Swin's UPerNet.
+# Needs data/ade and ImageNet weights that fmvit_t_imagenet.py trained, as checkpoints/fmvit_t.pth.
+_base_ = ['../_base_/recipes/upernet_160k_ade20k.py']
+
+model = dict(
+    backbone=dict(model_name='fmvit_t', drop_path_rate=0.1, init_cfg=dict(checkpoint='checkpoints/fmvit_t.pth')),
+    decode_head=dict(in_channels=[16, 64, 128, 256]),
+    auxiliary_head=dict(in_channels=128),
+)
