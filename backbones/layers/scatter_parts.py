@@ -3,11 +3,7 @@
     y = T^-1(w * l, blend(z)),  (l, z) = T(x)
 
 On a processor the coefficients of one image, four times as large as its map, stay in the cache, and no map is
-<<<<<<< HEAD
-transposed: coefficients lie as (rows, C, columns), which both sides' matrices take and give in place.
-=======
 transposed: coefficients lie as (rows, C, columns), which both sides' matrices take and give as they are.
->>>>>>> svt
 """
 
 import torch
@@ -128,11 +124,7 @@ def _quarters(y: torch.Tensor, groups: int, band: tuple[int, int]) -> list[torch
 
 
 def _take(y: torch.Tensor, groups: int) -> torch.Tensor:
-<<<<<<< HEAD
-    """Complex maps (G, 2 D, 6 h w) of coefficients: a - d + i (b + c), a + d + i (b - c); the adjoint of `_put`."""
-=======
     """Complex maps (G, 2 D, 6 h w) of coefficients: a - d + i (b + c), a + d + i (b - c). The adjoint of `_put`."""
->>>>>>> svt
     h, w = len(y) // 4, y.shape[2] // 4
     z = y.new_empty(groups, 2, y.shape[1] // groups, MAPS, h, w)
     for i, band in enumerate(BANDS):
