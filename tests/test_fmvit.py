@@ -78,9 +78,9 @@ def test_exported_averages_have_whole_squares_alone(side):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return average_pool(x, side)
 
-    axes = {2: torch.export.Dim('height', min=2), 3: torch.export.Dim('width', min=2)}
+    axes = {2: torch.export.Dim('height', min=5), 3: torch.export.Dim('width', min=5)}
     x = torch.randn(1, 3, 8, 11, dtype=torch.float64)
-    for shapes, sizes in ((None, [(8, 11)]), ((axes,), [(8, 11), (8, 8), (2, 3), (13, 6)])):
+    for shapes, sizes in ((None, [(8, 11)]), ((axes,), [(8, 11), (8, 8), (5, 6), (13, 6)])):
         program = torch.export.export(Pool(), (x,), dynamic_shapes=shapes)
         for size in sizes:
             y = torch.randn(1, 3, *size, dtype=torch.float64)
@@ -183,12 +183,11 @@ def test_fused_model_is_plain_convolutions():
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_sizes_are_those_of_the_paper(name):
-    """Fused, on the meta device: within a twentieth, most of them to the last digit that is published."""
+    """Fused: within a fiftieth, most of them to the last digit that is published."""
     pytest.importorskip('fvcore')
     from backbones.profile import profile
 
-    with torch.device('meta'):
-        found = profile(fuse(timm.create_model(name).eval()))
+    found = profile(fuse(timm.create_model(name).eval()))
     parameters, macs = PUBLISHED[name]
     assert found.parameters / 1e6 == pytest.approx(parameters, rel=0.02)
     assert found.macs / 1e9 == pytest.approx(macs, rel=0.02)

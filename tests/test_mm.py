@@ -218,7 +218,7 @@ def test_layer_decay_covers_every_weight_once(name):
     layers = timm.models.group_parameters(model.backbone.net, model.backbone.group_matcher(), reverse=True)
     for key, p in model.backbone.net.named_parameters():
         assert rate[id(p)] == 0.5 ** (max(layers.values()) + 1 - layers[key])
-        assert decay[id(p)] == (0.0 if p.ndim == 1 or key in exempt else 0.1)
+        assert decay[id(p)] == (0.0 if p.ndim <= 1 or key in exempt else 0.1)
 
 
 @pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])

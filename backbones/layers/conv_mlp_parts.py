@@ -69,7 +69,8 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values, kept = list(ctx.saved_tensors[:9]), ctx.saved_tensors[9:]
+        saved = ctx.saved_tensors  # to be asked for once
+        values, kept = list(saved[:9]), saved[9:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None, None
         x, gamma, beta, w1, _, kernel, _, w2, _ = values

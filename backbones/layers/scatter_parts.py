@@ -67,7 +67,8 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        values, kept = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
+        saved = ctx.saved_tensors  # to be asked for once
+        values, kept = saved[:6], saved[6:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return torch.autograd.grad(_plain(*values), values, grad, create_graph=True)
         x, table, w1, _, w2, _ = values
