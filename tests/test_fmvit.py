@@ -183,14 +183,14 @@ def test_fused_model_is_plain_convolutions():
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_sizes_are_those_of_the_paper(name):
-    """Fused: within a fiftieth, most of them to the last digit that is published."""
+    """Fused: parameters within a fiftieth, MACs, of which two digits are published, within a twentieth."""
     pytest.importorskip('fvcore')
     from backbones.profile import profile
 
     found = profile(fuse(timm.create_model(name).eval()))
     parameters, macs = PUBLISHED[name]
     assert found.parameters / 1e6 == pytest.approx(parameters, rel=0.02)
-    assert found.macs / 1e9 == pytest.approx(macs, rel=0.02)
+    assert found.macs / 1e9 == pytest.approx(macs, rel=0.05)
 
 
 def test_it_is_no_conversion_of_published_code():
