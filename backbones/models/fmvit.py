@@ -46,8 +46,8 @@ class ConvMixer(nn.Sequential):
     Shape:
         (B, C, H, W) -> (B, C, H, W)
 
-    Source: inferred; Next-ViT, arXiv 2207.05501, section 3.2, with depthwise kernels, which alone reach the published
-        multiply-adds.
+    Source: inferred; Next-ViT, arXiv 2207.05501, section 3.2, with depthwise kernels, which come nearest the
+        published multiply-adds of most variants.
     """
 
     def __init__(self, dim: int, **dd: Any) -> None:
