@@ -3,12 +3,6 @@
 # Expected: not known. The paper's models (Tan et al., FMViT, arXiv 2311.05707) are not public, and its recipe could not
 # be read; these are the settings of Next-ViT (arXiv 2207.05501).
 # Needs data/imagenet. 8 GPUs x 256 pictures.
-_base_ = [
-    '../_base_/models/timm_classifier.py',
-    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
-    '../_base_/schedules/next_vit_300e.py',
-    '../_base_/classification_runtime.py',
-]
+_base_ = ['fmvit_t_imagenet.py']
 
-model = dict(model_name='fmvit_s', drop_path_rate=0.1)
-train_dataloader = dict(batch_size=256)
+model = dict(model_name='fmvit_s')

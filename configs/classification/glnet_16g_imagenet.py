@@ -3,11 +3,6 @@
 # Expected on the validation split: top-1 85.0 of the averaged weights (Zhu et al., GLMix, arXiv 2411.14429).
 # Not rerun here.
 # Needs data/imagenet.
-_base_ = [
-    '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/imagenet_lsnet.py',
-    '../_base_/schedules/glnet_300e.py',
-    '../_base_/classification_runtime.py',
-]
+_base_ = ['glnet_4g_imagenet.py']
 
 model = dict(model_name='glnet_16g', drop_path_rate=0.4)

@@ -3,11 +3,6 @@
 # Expected on the validation split: top-1 82.1 (Zhu et al., GLMix, arXiv 2411.14429), of the
 # weights themselves, while validation here takes their average. Not rerun here.
 # Needs data/imagenet.
-_base_ = [
-    '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/imagenet_lsnet.py',
-    '../_base_/schedules/glnet_300e.py',
-    '../_base_/classification_runtime.py',
-]
+_base_ = ['glnet_stl_imagenet.py']
 
-model = dict(model_name='glnet_stl_paramslot', drop_path_rate=0.1)
+model = dict(model_name='glnet_stl_paramslot')
