@@ -374,7 +374,8 @@ class StagedBackbone(nn.Module):
         depth = [(r'^norm\.', (99999,))]
         if coarse or not any(isinstance(stage, Stage) for stage in self.stages):
             return {'stem': r'^stem\.', 'blocks': [(r'^stages\.(\d+)', None), *depth]}
-        blocks = [(r'^stages\.(\d+)\.downsample', (0,)), (r'^stages\.(\d+)\.blocks\.(\d+)', None), *depth]
+        closing = (r'^stages\.(\d+)\.(?!downsample\.|blocks\.)', (99999,))  # what a stage has behind its blocks
+        blocks = [(r'^stages\.(\d+)\.downsample', (0,)), (r'^stages\.(\d+)\.blocks\.(\d+)', None), closing, *depth]
         return {'stem': r'^stem\.', 'blocks': blocks}
 
     def no_weight_decay(self) -> set[str]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import backbones
-from backbones.layers import band_shares, cosine, inverse_cosine, zigzag, zigzag_ranks
+from backbones.layers import band_shares, constants, cosine, inverse_cosine, zigzag_ranks
 from backbones.models.dsm import Dsm, SpectrumMixer
 from registry import families, has_public_code
 
@@ -63,7 +63,7 @@ def test_bands_are_pooled_and_given_back_over_the_same_bins(size, bands):
 
 def test_large_matrices_are_not_kept(monkeypatch):
     """Training of a detector would pile up one for each size of its images."""
-    monkeypatch.setattr(zigzag, 'LARGEST', 6 * 7 * 5)
+    monkeypatch.setattr(constants, 'LARGEST', 6 * 7 * 5)
     assert band_shares(6, 7, 5, like=DOUBLE) is band_shares(6, 7, 5, like=DOUBLE)
     assert band_shares(7, 7, 5, like=DOUBLE) is not band_shares(7, 7, 5, like=DOUBLE)
 

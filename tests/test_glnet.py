@@ -12,7 +12,7 @@ import backbones
 from backbones.deploy import fuse
 from backbones.layers import (
     MapDepthwise,
-    NormDepthwiseMlp,
+    NormConvMlp,
     ResidualDepthwise,
     SelfAttention,
     Transition,
@@ -122,7 +122,7 @@ def test_gradients_at_positions_of_zero_length_are_finite():
 
 @torch.no_grad()
 def test_slots_start_from_what_the_position_has_not_touched():
-    block = lively(Block(16, GLMix(16, 2, 16), NormDepthwiseMlp(16, 48), True, 0.5))
+    block = lively(Block(16, GLMix(16, 2, 16), NormConvMlp(16, 48, residual=True), True, 0.5))
     x = torch.randn(1, 7, 6, 16, dtype=torch.double)
     z = x + F.conv2d(x.permute(0, 3, 1, 2), block.position.weight, block.position.bias, padding=1, groups=16).permute(
         0, 2, 3, 1
@@ -136,7 +136,7 @@ def test_slots_start_from_what_the_position_has_not_touched():
 
 @torch.no_grad()
 def test_channel_mixer_sees_its_neighbours():
-    mlp = lively(NormDepthwiseMlp(8, 24))
+    mlp = lively(NormConvMlp(8, 24, residual=True))
     x = torch.randn(2, 5, 4, 8, dtype=torch.double)
     h = mlp.fc1(mlp.norm(x)).permute(0, 3, 1, 2)
     h = h + F.conv2d(h, mlp.spatial.weight, mlp.spatial.bias, padding=1, groups=24)
@@ -160,7 +160,7 @@ def test_gradients_of_depthwise_layers(side):
 @pytest.mark.parametrize('kind', ['glmix', 'attention'])
 def test_fused_block_is_exact(kind):
     mixer = GLMix(32, 4, 16) if kind == 'glmix' else MapAttention(32, 4)
-    block = lively(Block(32, mixer, NormDepthwiseMlp(32, 96), True, 0.5))
+    block = lively(Block(32, mixer, NormConvMlp(32, 96, residual=True), True, 0.5))
     x = torch.randn(2, 7, 6, 32, dtype=torch.double)
     fused = fuse(nn.Sequential(block).eval())
     assert (block(x) - fused(x)).abs().max() <= 1e-12 * block(x).abs().max()

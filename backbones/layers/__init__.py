@@ -2,14 +2,13 @@
 
 from .activation import gelu
 from .adaptive_pool import adaptive_pool, pool_matrix
-from .attention import Attention, MapAttention
+from .attention import Attention, MapAttention, SelfAttention
 from .channel_gate import ChannelGate
 from .class_attention import ClassBlock, TokenLabelHead
 from .complex_blend import ComplexBlend, RowBlend
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
-from .depthwise_mlp import NormDepthwiseMlp
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
@@ -29,7 +28,6 @@ from .reparam import RepDepthwise
 from .resample import apply_sides, cubic_matrix, cubic_taps, linear_matrix, resize_map, resize_table
 from .response_mlp import ResponseMlp
 from .scatter_parts import fits_scatter, scatter_in_parts
-from .self_attention import SelfAttention
 from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
@@ -55,7 +53,6 @@ __all__ = [
     'MapNorm',
     'MultiGroupConv',
     'NormConvMlp',
-    'NormDepthwiseMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',

@@ -1,15 +1,18 @@
 """Multi-head attention of tokens, on themselves or on others."""
 
+import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .conv_norm import require_eval
 from .free import free_reshape
 from .onednn import linear
+from .parts import is_watched
 
-__all__ = ['Attention', 'MapAttention']
+__all__ = ['Attention', 'MapAttention', 'SelfAttention']
 
 
 class Attention(nn.Module):
@@ -44,6 +47,46 @@ class Attention(nn.Module):
         return _linear(self.proj, attend(q, k, v).transpose(1, 2).flatten(2))  # B N C
 
 
+class SelfAttention(nn.Module):
+    """Multi-head self-attention.
+
+    y = W softmax(q k^T d^-1/2) v + b,  (q || k || v) = W_qkv x + b_qkv, d channels in each head
+
+    PyTorch's MultiheadAttention has the same weights, but runs as an operator of its own that cannot be exported.
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads; they divide C.
+
+    Shape:
+        (B, N, C) -> (B, N, C)
+
+    Source: Attention Is All You Need, arXiv 1706.03762, section 3.2.
+    """
+
+    def __init__(self, dim: int, num_heads: int, device=None, dtype=None) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f'Heads must divide the channels, but got {num_heads} heads for {dim} channels.')
+        dd: dict[str, Any] = {'device': device, 'dtype': dtype}
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, **dd)
+        self.proj = nn.Linear(dim, dim, **dd)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # B heads N d -> B N C
+
+    @torch.no_grad()
+    def scaled(self, gamma: torch.Tensor) -> 'SelfAttention':
+        """The same followed by a scale (C) of each channel, as one."""
+        require_eval(self)
+        fused = copy.deepcopy(self)
+        fused.proj.weight.copy_(self.proj.weight.double() * gamma.double()[:, None])
+        fused.proj.bias.copy_(self.proj.bias.double() * gamma.double())
+        return fused
+
+
 class MapAttention(Attention):
     """Attention of all positions of a map.
 
@@ -59,8 +102,7 @@ class MapAttention(Attention):
 
 def _linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """`layer(x)`, faster where numbers are computed now by a plain layer that nobody watches."""
-    watched = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(layer) is not nn.Linear or watched:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(layer) is not nn.Linear or is_watched(layer):
         return layer(x)
     return linear(x.flatten(0, 1), layer.weight, layer.bias).view(*x.shape[:2], -1)
 

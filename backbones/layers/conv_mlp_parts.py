@@ -1,8 +1,8 @@
 """Normalisation, linear layer, depthwise convolution, GELU, linear layer, for a few images at a time.
 
-    y = W_2 GELU(DW_3(W_1 LN(x) + b_1)) + b_2
+    y = W_2 GELU(K * (W_1 LN(x) + b_1) + b) + b_2
 
-The hidden map, four to eight times as wide as the map, stays in the cache of a processor. For the backward pass it is
+The hidden map, three to eight times as wide as the map, stays in the cache of a processor. For the backward pass it is
 kept as it enters the convolution and the GELU; what the norm and the GELU gave is made again.
 """
 
@@ -12,35 +12,30 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .map_depthwise import MapDepthwise, convolve_map, convolve_map_grads
+from .mlp_parts import fits_parts
 from .onednn import product, weight_gradient
-from .parts import may_run_in_parts, parts_of
+from .parts import is_watched, may_run_in_parts, parts_of
 
 __all__ = ['conv_mlp_in_parts', 'fits_conv_parts']
 
-PART = 2**20  # elements of the hidden map that each thread takes at a time
+PART = 3 * 2**18  # elements of the hidden map that each thread takes at a time
 
 
-def fits_conv_parts(x: torch.Tensor, norm: Any, fc1: Any, spatial: Any, act: Any, fc2: Any) -> bool:
+def fits_conv_parts(x: torch.Tensor, norm: Any, fc1: Any, spatial: MapDepthwise, act: Any, fc2: Any) -> bool:
     """Whether `conv_mlp_in_parts` computes what the layers would, one after the other: plain layers nobody watches."""
-    layers = (norm, fc1, spatial, act, fc2)
-    if not may_run_in_parts(x, *_values(norm, fc1, spatial, fc2)) or min(x.shape) < 1:
+    if not fits_parts(x, norm, fc1, act, fc2) or not may_run_in_parts(x, spatial.weight, spatial.bias):
         return False
-    kinds = (nn.LayerNorm, nn.Linear, nn.Conv2d, nn.GELU, nn.Linear)
-    watched = any(
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in layers
-    )
-    return tuple(map(type, layers)) == kinds and act.approximate == 'none' and not watched
+    return min(x.shape) > 0 and not is_watched(spatial)
 
 
 def conv_mlp_in_parts(
-    x: torch.Tensor, norm: nn.LayerNorm, fc1: nn.Linear, spatial: nn.Conv2d, fc2: nn.Linear
+    x: torch.Tensor, norm: nn.LayerNorm, fc1: nn.Linear, spatial: MapDepthwise, fc2: nn.Linear
 ) -> torch.Tensor:
     """The equation for layers that `fits_conv_parts`, (B, H, W, C) -> (B, H, W, C)."""
-    return _InParts.apply(x, *_values(norm, fc1, spatial, fc2), norm.eps, torch.is_grad_enabled() and x.requires_grad)
-
-
-def _values(norm: nn.LayerNorm, fc1: nn.Linear, spatial: nn.Conv2d, fc2: nn.Linear) -> tuple[Any, ...]:
-    return norm.weight, norm.bias, fc1.weight, fc1.bias, spatial.weight, spatial.bias, fc2.weight, fc2.bias
+    kernels, bias = spatial.kernels(), spatial.bias
+    values = norm.weight, norm.bias, fc1.weight, fc1.bias, kernels, bias, fc2.weight, fc2.bias
+    return _InParts.apply(x, *values, norm.eps, torch.is_grad_enabled() and x.requires_grad)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -54,16 +49,15 @@ def _parts(x: torch.Tensor, w1: torch.Tensor) -> Any:
 
 class _InParts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, gamma, beta, w1, b1, kernel, bias, w2, b2, eps: float, keep: bool) -> torch.Tensor:
+    def forward(ctx, x, gamma, beta, w1, b1, kernels, bias, w2, b2, eps: float, keep: bool) -> torch.Tensor:
         out, kept = torch.empty_like(x, memory_format=torch.contiguous_format), []
         for part in _parts(x, w1):
-            y = F.layer_norm(x[part], x.shape[3:], gamma, beta, eps)
-            h = product(_rows(y), w1, b1).view(*y.shape[:3], -1)
-            g = F.conv2d(h.permute(0, 3, 1, 2), kernel, bias, padding=1, groups=len(w1)).permute(0, 2, 3, 1)
+            h = F.linear(F.layer_norm(x[part], x.shape[3:], gamma, beta, eps), w1, b1)
+            g = convolve_map(h, kernels, bias)
             kept += [h, g] if keep else []
-            _rows(out[part]).copy_(product(_rows(F.gelu(g)), w2, b2))
+            torch.addmm(b2, _rows(F.gelu(g)), w2.t(), out=_rows(out[part]))
         if keep:
-            ctx.save_for_backward(x, gamma, beta, w1, b1, kernel, bias, w2, b2, *kept)
+            ctx.save_for_backward(x, gamma, beta, w1, b1, kernels, bias, w2, b2, *kept)
             ctx.eps = eps
         return out
 
@@ -73,7 +67,7 @@ class _InParts(torch.autograd.Function):
         values, kept = list(saved[:9]), saved[9:]
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             return *_again(values, ctx.eps, grad), None, None
-        x, gamma, beta, w1, _, kernel, _, w2, _ = values
+        x, gamma, beta, w1, _, kernels, _, w2, _ = values
         below = torch.empty_like(x, memory_format=torch.contiguous_format)
         totals: list[Any] = [None] * 8
         for i, part in enumerate(_parts(x, w1)):
@@ -82,30 +76,20 @@ class _InParts(torch.autograd.Function):
             y, mean, rstd = torch.native_layer_norm(x[part], x.shape[3:], gamma, beta, ctx.eps)
             d_w2, d_b2 = weight_gradient(top, _rows(F.gelu(g))), top.sum(0)
             d_g = torch.ops.aten.gelu_backward(product(top, w2.t()).view(g.shape), g)
-            d_h, d_kernel, d_bias = _conv_gradients(d_g, h, kernel)
+            d_h, d_kernels, d_bias = convolve_map_grads(h, kernels, d_g)
             d_w1, d_b1 = weight_gradient(_rows(d_h), _rows(y)), _rows(d_h).sum(0)
             d_y = product(_rows(d_h), w1.t()).view(y.shape)
             below[part], d_gamma, d_beta = torch.ops.aten.native_layer_norm_backward(
                 d_y, x[part], x.shape[3:], mean, rstd, gamma, beta, [True] * 3
             )
-            found = d_gamma, d_beta, d_w1, d_b1, d_kernel, d_bias, d_w2, d_b2
+            found = d_gamma, d_beta, d_w1, d_b1, d_kernels, d_bias, d_w2, d_b2
             totals = [new if old is None else old.add_(new) for old, new in zip(totals, found, strict=True)]
         return below, *totals, None, None
 
 
-def _conv_gradients(grad: torch.Tensor, x: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Gradients by the input (B, H, W, C), the kernels and the bias of the depthwise convolution."""
-    sides, channels = ([1, 1], [1, 1], [1, 1]), len(kernel)
-    grad, x = grad.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2)
-    d_x, *rest = torch.ops.aten.convolution_backward(
-        grad, x, kernel, [channels], *sides, False, [0, 0], channels, [True] * 3
-    )
-    return d_x.permute(0, 2, 3, 1), *rest
-
-
 def _again(values: list[torch.Tensor], eps: float, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Gradients of the equation, as operators that have gradients themselves."""
-    x, gamma, beta, w1, b1, kernel, bias, w2, b2 = values
-    y = F.linear(F.layer_norm(x, x.shape[-1:], gamma, beta, eps), w1, b1).permute(0, 3, 1, 2)
-    y = F.gelu(F.conv2d(y, kernel, bias, padding=1, groups=len(w1))).permute(0, 2, 3, 1)
-    return torch.autograd.grad(F.linear(y, w2, b2), values, grad, create_graph=True)
+    x, gamma, beta, w1, b1, kernels, bias, w2, b2 = values
+    h = F.linear(F.layer_norm(x, x.shape[-1:], gamma, beta, eps), w1, b1)
+    y = F.linear(F.gelu(convolve_map(h, kernels, bias)), w2, b2)
+    return torch.autograd.grad(y, values, grad, create_graph=True)

@@ -13,6 +13,7 @@ from torch import nn
 from .conv_norm import require_eval
 from .depthwise import COLUMNS, depthwise_kernel_grad
 from .parts import may_run_in_parts
+from .precision import is_autocast
 
 __all__ = ['MapDepthwise', 'ResidualDepthwise', 'convolve_map', 'convolve_map_grads', 'map_depthwise']
 
@@ -127,5 +128,4 @@ class ResidualDepthwise(MapDepthwise):
 
 def _is_narrow(x: torch.Tensor) -> bool:
     """Whether the map is, or autocast makes it, less precise than float32."""
-    kind = x.device.type
-    return x.dtype.itemsize < 4 or (kind != 'meta' and torch.is_autocast_enabled(kind))
+    return x.dtype.itemsize < 4 or is_autocast(x)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .onednn import product, weight_gradient
-from .parts import may_run_in_parts
+from .parts import is_watched, may_run_in_parts
 
 __all__ = ['fits_parts', 'mlp_in_parts']
 
@@ -31,10 +31,7 @@ def fits_parts(x: torch.Tensor, norm: Any, fc1: Any, act: Any, fc2: Any) -> bool
         return False
     if tuple(map(type, layers)) != (nn.LayerNorm, nn.Linear, nn.GELU, nn.Linear) or act.approximate != 'none':
         return False
-    watched = any(
-        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in layers
-    )
-    return fc1.bias is not None and fc2.bias is not None and not watched
+    return fc1.bias is not None and fc2.bias is not None and not any(map(is_watched, layers))
 
 
 def mlp_in_parts(x: torch.Tensor, norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> torch.Tensor:

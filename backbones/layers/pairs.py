@@ -5,6 +5,8 @@ The real and the imaginary part of number j are the channels 2 j and 2 j + 1.
 
 import torch
 
+from .precision import widened
+
 __all__ = ['fold_pairs', 'pair_product']
 
 
@@ -20,11 +22,10 @@ def pair_product(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     Returns:
         Map (B, D, H, W) of the type of `x`.
     """
-    kind = torch.promote_types(x.dtype, torch.float32)
-    a, b = factors.to(kind).unbind(1)
+    y = widened(x)
+    a, b = factors.to(y.dtype).unbind(1)
     own, other = (torch.stack(parts, 1).reshape(-1, 1, 1) for parts in ((a, a), (-b, b)))
     partner = torch.arange(x.shape[1], device=x.device).view(-1, 2).flip(1).flatten()
-    y = x.to(kind)
     return (y * own + y.index_select(1, partner) * other).to(x.dtype)
 
 

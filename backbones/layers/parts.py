@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-__all__ = ['by_images', 'may_run_in_parts', 'parts_of']
+__all__ = ['by_images', 'is_watched', 'may_run_in_parts', 'parts_of']
 
 
 def may_run_in_parts(*values: torch.Tensor | None) -> bool:
@@ -60,5 +60,11 @@ def by_images(
     return out
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether hooks hang on the module, which must then be called."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
 def _is_plain(module: nn.Module) -> bool:
-    return not (module.training or module._forward_hooks or module._forward_pre_hooks)
+    return not (module.training or is_watched(module))

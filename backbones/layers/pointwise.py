@@ -22,9 +22,8 @@ class Pointwise(nn.Conv2d):
     def __init__(self, in_chs: int, out_chs: int, device=None, dtype=None) -> None:
         super().__init__(in_chs, out_chs, 1, device=device, dtype=dtype)
 
-    def forward(self, input: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:  # noqa: A002
+    def forward(self, x: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
         """W (g x) + b, for a map x and, where they are given, factors g of its channels, (B, in_chs)."""
-        x = input
         if torch.compiler.is_compiling() or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x if gate is None else x * gate[:, :, None, None])
         assert self.bias is not None

@@ -52,14 +52,7 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         ValueError: The backend does not exist, or its matrices would be larger than `LARGEST`.
     """
     height, width = x.shape[-2:]
-    with full_precision(x):
-        x = widened(x)
-        if _takes_fft(backend, height, width):
-            z = torch.fft.rfft2(x, norm='ortho')
-            return torch.cat([z.real, z.imag], 2)
-        if _is_whole(x, height, width):
-            return _whole(_fourier_sides, x, (height, width), (2 * height, width // 2 + 1))
-        return _fourier_sides(x, (height, width))
+    return _run(x, backend, (height, width), (2 * height, width // 2 + 1), _fast_fourier, _fourier_sides)
 
 
 def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto') -> torch.Tensor:
@@ -85,14 +78,8 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
             f'A spectrum of {frequencies} columns belongs to a map of {2 * frequencies - 2} or {2 * frequencies - 1} '
             f'columns, but width={width} was given.'
         )
-    with full_precision(spectrum):
-        spectrum = widened(spectrum)
-        if _takes_fft(backend, height, width):
-            real, imaginary = spectrum.split(height, 2)
-            return torch.fft.irfft2(torch.complex(real, imaginary), s=(height, width), norm='ortho')
-        if _is_whole(spectrum, height, width):
-            return _whole(_inverse_fourier_sides, spectrum, (height, width), (height, width))
-        return _inverse_fourier_sides(spectrum, (height, width))
+    size = height, width
+    return _run(spectrum, backend, size, size, _fast_inverse_fourier, _inverse_fourier_sides)
 
 
 def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -111,14 +98,8 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
     Raises:
         ValueError: As in `fourier`.
     """
-    with full_precision(x):
-        x = widened(x)
-        height, width = x.shape[-2:]
-        if _takes_fft(backend, height, width):
-            return _fast_cosine(_fast_cosine(x).mT).mT
-        if _is_whole(x, height, width):
-            return _whole(_cosine_sides, x, (height, width), (height, width))
-        return _cosine_sides(x, (height, width))
+    size = x.shape[-2], x.shape[-1]
+    return _run(x, backend, size, size, _fast_cosine, _cosine_sides)
 
 
 def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -134,17 +115,27 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
     Raises:
         ValueError: As in `fourier`.
     """
-    with full_precision(spectrum):
-        spectrum = widened(spectrum)
-        height, width = spectrum.shape[-2:]
-        if _takes_fft(backend, height, width):
-            return _fast_inverse_cosine(_fast_inverse_cosine(spectrum).mT).mT
-        if _is_whole(spectrum, height, width):
-            return _whole(_inverse_cosine_sides, spectrum, (height, width), (height, width))
-        return _inverse_cosine_sides(spectrum, (height, width))
+    size = spectrum.shape[-2], spectrum.shape[-1]
+    return _run(spectrum, backend, size, size, _fast_inverse_cosine, _inverse_cosine_sides)
 
 
 # ---- how to run ------------------------------------------------------------------------------------------------
+
+
+Size = tuple[Any, Any]  # rows and columns
+Way = Callable[[torch.Tensor, Size], torch.Tensor]  # a transform, given the size of its maps
+
+
+def _run(x: torch.Tensor, backend: str, size: Size, shape: Size, fast: Way, sides: Way) -> torch.Tensor:
+    """A transform of maps of one size, which gives (B, C, *shape), in the way that the backend asks for."""
+    with full_precision(x):
+        x = widened(x)
+        if _takes_fft(backend, *size):
+            return fast(x, size)
+        if not is_eager(x) or size[0] * size[1] > CROSSOVER:
+            return sides(x, size)
+        matrix = constant(_of_units, sides, tuple(x.shape[-2:]), size, like=x)
+        return (x.flatten(2) @ matrix).unflatten(2, shape)
 
 
 def _takes_fft(backend: str, height: Any, width: Any) -> bool:
@@ -163,49 +154,32 @@ def _takes_fft(backend: str, height: Any, width: Any) -> bool:
     return False
 
 
-def _is_whole(x: torch.Tensor, height: Any, width: Any) -> bool:
-    return is_eager(x) and height * width <= CROSSOVER
-
-
 # ---- by matrices -----------------------------------------------------------------------------------------------
 
 
-def _whole(
-    sides: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor],
-    x: torch.Tensor,
-    size: tuple[int, int],
-    shape: tuple[int, int],
-) -> torch.Tensor:
-    """The transform `sides` of maps of one size as one matrix: (B, C, ...) -> (B, C, *shape)."""
-    matrix = constant(_of_units, sides, tuple(x.shape[-2:]), size, like=x)
-    return (x.flatten(2) @ matrix).unflatten(2, shape)
-
-
-def _of_units(
-    sides: Callable, shape: tuple[int, int], size: tuple[int, int], dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
+def _of_units(sides: Way, shape: Size, size: Size, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """What `sides` makes of each map that is 1 at one position and 0 elsewhere, flattened."""
     count = shape[0] * shape[1]
     return sides(torch.eye(count, dtype=dtype, device=device).view(count, 1, *shape), size).flatten(1)
 
 
-def _fourier_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+def _fourier_sides(x: torch.Tensor, size: Size) -> torch.Tensor:
     cosines, sines = constant(_half_turns, size[1], like=x)  # W K
     down, up = constant(_stacked_turns, size[0], like=x)  # 2H H
     return down @ (x @ cosines) + up @ (x @ sines)
 
 
-def _inverse_fourier_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+def _inverse_fourier_sides(spectrum: torch.Tensor, size: Size) -> torch.Tensor:
     across, over = constant(_side_turns, size[0], like=spectrum)  # H 2H
     cosines, sines = constant(_half_inverse, size[1], like=spectrum)  # K W
     return (across @ spectrum) @ cosines + (over @ spectrum) @ sines
 
 
-def _cosine_sides(x: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+def _cosine_sides(x: torch.Tensor, size: Size) -> torch.Tensor:
     return constant(_cosines, size[0], like=x)[1] @ x @ constant(_cosines, size[1], like=x)[0]
 
 
-def _inverse_cosine_sides(spectrum: torch.Tensor, size: tuple[Any, Any]) -> torch.Tensor:
+def _inverse_cosine_sides(spectrum: torch.Tensor, size: Size) -> torch.Tensor:
     return constant(_cosines, size[0], like=spectrum)[0] @ spectrum @ constant(_cosines, size[1], like=spectrum)[1]
 
 
@@ -275,10 +249,28 @@ def _cosines(length: Any, dtype: torch.dtype, device: torch.device) -> tuple[tor
     return matrix(2 * index + 1, index, index), matrix(index, 2 * index + 1, index[:, None])
 
 
-# ---- cosine transforms by the fast Fourier transform ---------------------------------------------------------------
+# ---- by the fast Fourier transform -----------------------------------------------------------------------------
 
 
-def _fast_cosine(x: torch.Tensor) -> torch.Tensor:
+def _fast_fourier(x: torch.Tensor, size: Size) -> torch.Tensor:
+    z = torch.fft.rfft2(x, norm='ortho')
+    return torch.cat([z.real, z.imag], 2)
+
+
+def _fast_inverse_fourier(spectrum: torch.Tensor, size: Size) -> torch.Tensor:
+    real, imaginary = spectrum.split(size[0], 2)
+    return torch.fft.irfft2(torch.complex(real, imaginary), s=size, norm='ortho')
+
+
+def _fast_cosine(x: torch.Tensor, size: Size) -> torch.Tensor:
+    return _cosine_row(_cosine_row(x).mT).mT
+
+
+def _fast_inverse_cosine(spectrum: torch.Tensor, size: Size) -> torch.Tensor:
+    return _inverse_cosine_row(_inverse_cosine_row(spectrum).mT).mT
+
+
+def _cosine_row(x: torch.Tensor) -> torch.Tensor:
     """Cosine transform along the last axis by one real Fourier transform of the same length.
 
     Source: Makhoul, A fast cosine transform in one and two dimensions, IEEE TASSP 28, 1980.
@@ -290,8 +282,8 @@ def _fast_cosine(x: torch.Tensor) -> torch.Tensor:
     return y * _scales(n, y)
 
 
-def _fast_inverse_cosine(spectrum: torch.Tensor) -> torch.Tensor:
-    """Inverse of `_fast_cosine`."""
+def _inverse_cosine_row(spectrum: torch.Tensor) -> torch.Tensor:
+    """Inverse of `_cosine_row`."""
     n = spectrum.shape[-1]
     y = spectrum / _scales(n, spectrum)
     mirror = torch.cat([torch.zeros_like(y[..., :1]), y[..., 1:].flip(-1)], -1)  # y[n - k], 0 for k = 0

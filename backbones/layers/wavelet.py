@@ -10,12 +10,12 @@ Source: Kingsbury, Complex wavelets for shift invariant analysis and filtering o
 Shapes: B batch, C channels, H and W height and width of the map, h = ceil(H / 2), w = ceil(W / 2).
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from .constants import constant
 from .free import covering, free_narrow
 
 __all__ = ['inverse_wavelet', 'phases', 'wavelet']
@@ -122,14 +122,7 @@ def matrices(length: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
     The first axis holds low even, low odd, high even and high odd positions.
     """
-    eager = type(like) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
-    return (_kept if eager else _build)(length, like.dtype, like.device)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    with torch.inference_mode(False), torch.no_grad():
-        return _build(*args)
+    return constant(_build, length, like=like)
 
 
 def _build(length: Any, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,11 +4,9 @@ from typing import Any
 
 import torch
 
-from .constants import constant, is_eager
+from .constants import constant
 
 __all__ = ['band_shares', 'zigzag_ranks']
-
-LARGEST = 2**20  # elements of a matrix that is kept for the next call: detectors meet many sizes of large maps
 
 
 def zigzag_ranks(height: Any, width: Any, device: torch.device) -> torch.Tensor:
@@ -59,8 +57,6 @@ def band_shares(height: Any, width: Any, bands: int, like: torch.Tensor) -> torc
         Matrix S (H W, K) whose rows add up to 1. Spectra f (..., H W) are pooled by f S / S.sum(0), bands b (..., K) go
         back by b S^T.
     """
-    if is_eager(like) and height * width * bands > LARGEST:
-        return _shares(height, width, bands, like.dtype, like.device)
     return constant(_shares, height, width, bands, like=like)
 
 

@@ -333,13 +333,6 @@ class AFFNet(StagedBackbone):
         self.norm = nn.Sequential(ConvNorm(dims[-1], width, **dd), act)
         self._finish(width, **dd)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """As every backbone's; what closes a stage belongs to its last block."""
-        groups = super().group_matcher(coarse)
-        if not coarse:
-            groups['blocks'].append((r'^stages\.(\d+)\.(?:norm|proj|fusion)\.', (99999,)))
-        return groups
-
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Convolutions normal after He over their outputs, filters and classifier normal, other biases zero."""
         if isinstance(module, nn.Conv2d):

@@ -25,11 +25,12 @@ from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import (
     BatchNorm2d,
     MapDepthwise,
-    NormDepthwiseMlp,
+    NormConvMlp,
     NormMlp,
     ResidualDepthwise,
     SelfAttention,
     Stem,
+    TokenLabelHead,
     Transition,
     adaptive_pool,
     fold_affine,
@@ -196,33 +197,6 @@ class Block(nn.Module):
         return fused
 
 
-class TokenHead(nn.Module):
-    """Classifiers of the pooled features and of every token, as trained with token labels.
-
-    y = cls(pooled) + max over tokens of aux(token) / 2
-
-    Args:
-        in_features: Width of the pooled features.
-        token_features: Width C of the tokens.
-        out_features: Classes.
-
-    Shape:
-        (B, in_features) and a map (B, C, H, W) -> (B, out_features)
-
-    Source: rayleizhu/GLMix@3c93dbf:models/glnet_tklb.py:GLNet_tklb
-    """
-
-    def __init__(self, in_features: int, token_features: int, out_features: int, **dd: Any) -> None:
-        super().__init__()
-        self.cls = nn.Linear(in_features, out_features, **dd)
-        self.aux = nn.Linear(token_features, out_features, **dd)
-
-    def forward(self, pooled: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        batch, channels, height, width = x.shape
-        tokens = free_reshape(x.permute(0, 2, 3, 1), batch, height * width, channels)
-        return self.cls(pooled) + 0.5 * self.aux(tokens).amax(1)
-
-
 class GLNet(StagedBackbone):
     """GLNet at strides 4, 8, 16 and 32.
 
@@ -295,7 +269,8 @@ class GLNet(StagedBackbone):
                     mixer = GLMix(dim, dim // head_dim, num_slots, learned_slots, kernel_size, **dd)
                 else:
                     mixer = MapAttention(dim, dim // head_dim, **dd)
-                mlp = (NormDepthwiseMlp if overlap else NormMlp)(dim, int(dim * mlp_ratio), EPS, **dd)
+                hidden = int(dim * mlp_ratio)
+                mlp = NormConvMlp(dim, hidden, EPS, True, **dd) if overlap else NormMlp(dim, hidden, EPS, **dd)
                 blocks.append(Block(dim, mixer, mlp, overlap, init_values, next(rates), **dd))
             before = _transition(embed_dims[i - 1], dim, overlap, **dd) if i else nn.Identity()
             stages.append(Stage(before, blocks))
@@ -307,7 +282,7 @@ class GLNet(StagedBackbone):
     def make_head(self, in_features: int, num_classes: int, device=None, dtype=None) -> nn.Module:
         """Linear map of the pooled features; with token labels a second one of every position."""
         if self.token_label:
-            return TokenHead(in_features, self.num_features, num_classes, device=device, dtype=dtype)
+            return TokenLabelHead(in_features, self.num_features, num_classes, device=device, dtype=dtype)
         return super().make_head(in_features, num_classes, device=device, dtype=dtype)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
@@ -315,7 +290,10 @@ class GLNet(StagedBackbone):
         pooled = super().forward_head(x, pre_logits=True)
         if pre_logits:
             return pooled
-        return self.head(pooled, x) if isinstance(self.head, TokenHead) else self.head(pooled)
+        if not isinstance(self.head, TokenLabelHead):
+            return self.head(pooled)
+        batch, channels, height, width = x.shape
+        return self.head(pooled, free_reshape(x.permute(0, 2, 3, 1), batch, height * width, channels))
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Linear layers, in the published sense, by a cut normal of deviation 0.02; those that are published as

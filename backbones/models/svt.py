@@ -325,12 +325,6 @@ class Svt(StagedBackbone):
             return classes
         return self.head(classes, self.norm(positions))
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """As the base, with the norm at the end of a stage behind its last block."""
-        matcher = super().group_matcher(coarse)
-        matcher['blocks'].insert(0, (r'^stages\.(\d+)\.norm', (99999,)))
-        return matcher
-
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
