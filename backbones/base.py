@@ -9,7 +9,7 @@ A family builds its parts and declares them; what timm and the frameworks on top
 - `feature_info`: one entry per level, the taps of the stem first, then the stages.
 
 Between stages a map may be (B, C, H, W), (B, H, W, C) or tokens (B, N, C): `layout` says which. A network with T time
-steps folds them into the batch, T major, and declares `time_steps`. Whatever leaves the model is NCHW and averaged over
+steps folds them into the batch, T major, and declares `num_steps`. Whatever leaves the model is NCHW and averaged over
 time. A network without positions has the layout (B, C): its features leave as (B, C, 1, 1), and it has no levels.
 """
 
@@ -28,6 +28,8 @@ from timm.models._features import FeatureGetterNet, feature_take_indices
 from timm.models._input import update_model_input_size
 from torch import nn
 from torch.nn import functional as F
+
+from .layers.spiking import check_steps
 
 __all__ = ['MIN_SIZE', 'FeatureGetterNet', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
 
@@ -84,7 +86,8 @@ class StagedBackbone(nn.Module):
         drop_rate: Rate of dropout before the classifier.
         img_size: Side or (height, width) in pixels that tables of fixed extent are made for.
         layout: Order of the axes of the maps between stages.
-        time_steps: T; maps between stages are (T * B, ...).
+        num_steps: T; maps between stages are (T * B, ...).
+        clips: Whether an input is a clip (B, T, C, H, W) with a picture for each time step, in place of an image.
         stem_taps: Indices into `stem`; the maps behind them are feature levels before the stages.
         early_taps: Indices of stages whose feature level is the map between `downsample` and the blocks.
         any_size: Whether images of any size are taken; else those of `img_size` alone.
@@ -98,6 +101,7 @@ class StagedBackbone(nn.Module):
     norm: nn.Module
     head: nn.Module
     head_norm = False  # whether `forward_head` starts from the map in front of the final norm and applies it itself
+    head_steps = False  # whether `forward_head` has neurons, so that the model gives it the map of every time step
     pretrained_cfg: dict[str, Any]
 
     def __init__(
@@ -109,7 +113,8 @@ class StagedBackbone(nn.Module):
         drop_rate: float = 0.0,
         img_size: int | Sequence[int] = 224,
         layout: Layout | Literal['NC'] = 'NCHW',
-        time_steps: int = 1,
+        num_steps: int = 1,
+        clips: bool = False,
         stem_taps: Sequence[int] = (),
         early_taps: Sequence[int] = (),
         any_size: bool = True,
@@ -119,14 +124,12 @@ class StagedBackbone(nn.Module):
             raise ValueError(f'in_chans must be a whole number of at least 1, but got {in_chans!r}.')
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate must lie in [0, 1), but got {drop_rate}.')
-        if time_steps < 1:
-            raise ValueError(f'time_steps must be at least 1, but got {time_steps}.')
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.img_size = pair(img_size)
         self.layout = layout
-        self.time_steps = time_steps
+        self.num_steps, self.clips = check_steps(num_steps), clips
         self.stem_taps, self.early_taps = tuple(stem_taps), tuple(early_taps)
         self.any_size = any_size
         self.grad_checkpointing = False
@@ -162,24 +165,46 @@ class StagedBackbone(nn.Module):
     def _check_input(self, x: torch.Tensor) -> None:
         if torch.compiler.is_compiling():  # a traced graph must not branch on its sizes
             return
-        if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < MIN_SIZE:
+        wanted = (self.num_steps, self.in_chans) if self.clips else (self.in_chans,)
+        if x.ndim != len(wanted) + 3 or tuple(x.shape[1:-2]) != wanted or min(x.shape[-2:]) < MIN_SIZE:
+            kind = 'clips, with a picture for each of its time steps,' if self.clips else 'images'
             raise ValueError(
-                f'An input must be a batch of images (B, {self.in_chans}, H, W) with H and W of at least {MIN_SIZE} '
-                f'pixels, but got shape {tuple(x.shape)}. in_chans={self.in_chans} was given when the model was made.'
+                f'An input must be a batch of {kind} (B, {", ".join(map(str, wanted))}, H, W) with H and W of at least '
+                f'{MIN_SIZE} pixels, but got shape {tuple(x.shape)}. in_chans={self.in_chans} was given when the model '
+                f'was made{f", and num_steps={self.num_steps}: set_num_steps changes it" if self.clips else ""}.'
             )
-        if not self.any_size and tuple(x.shape[2:]) != self.img_size:
-            height, width = self.img_size
+        height, width = self.img_size
+        if not self.any_size and tuple(x.shape[-2:]) != (height, width):
             raise ValueError(
                 f'{type(self).__name__} takes images of {height} x {width} pixels alone, the size its first layer is '
-                f'made for, but got {x.shape[2]} x {x.shape[3]}: resize the images to it, or call '
-                f'set_input_size(({x.shape[2]}, {x.shape[3]})) once, which resamples that layer.'
+                f'made for, but got {x.shape[-2]} x {x.shape[-1]}: resize the images to it, or call '
+                f'set_input_size(({x.shape[-2]}, {x.shape[-1]})) once, which resamples that layer.'
             )
+
+    def input_shape(self, batch: int = 1, sides: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Shape of an input: (B, C, H, W), or (B, T, C, H, W) of clips.
+
+        Args:
+            batch: B.
+            sides: (height, width) in pixels; those of `img_size` if None.
+        """
+        steps = (self.num_steps,) if self.clips else ()
+        return (batch, *steps, self.in_chans, *(sides or self.img_size))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """What the stem sees at each time step, the step major: (B, C, H, W) or (B, T, C, H, W) -> (T * B, C, H, W).
+
+        An image is shown T times. A family whose stem starts with what is the same at every step may leave the
+        repetition to it.
+        """
+        if self.clips:
+            return x.transpose(0, 1).flatten(0, 1)
+        return x.repeat(self.num_steps, 1, 1, 1) if self.num_steps > 1 else x
 
     def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         """Run up to level `last`: the map behind it as the network has it, and the levels of `keep` likewise."""
         self._check_input(x)
-        if self.time_steps > 1:
-            x = x.repeat(self.time_steps, 1, 1, 1)  # T*B C H W
+        x = self.encode(x)
         kept: dict[int, torch.Tensor] = {}
         if self.stem_taps:
             for index, module in enumerate(self.stem):
@@ -209,8 +234,8 @@ class StagedBackbone(nn.Module):
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
-        if self.time_steps > 1:
-            x = x.unflatten(0, (self.time_steps, -1)).mean(0)
+        if self.num_steps > 1:
+            x = x.unflatten(0, (self.num_steps, -1)).mean(0)
         if self.layout == 'NC':
             x = x[:, :, None, None]
         elif self.layout == 'NLC':
@@ -240,7 +265,26 @@ class StagedBackbone(nn.Module):
         return x if pre_logits else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_head(self.forward_features(x))
+        if not self.head_steps:
+            return self.forward_head(self.forward_features(x))
+        y, _ = self._levels(x, len(self.feature_info) - 1, set())
+        return self.head_of_steps(self._for_head(y))
+
+    def head_of_steps(self, x: torch.Tensor) -> torch.Tensor:
+        """With `head_steps`: logits (B, num_classes) from the map of every step (T * B, C, H, W)."""
+        raise NotImplementedError
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """Run that many time steps from now on, in every module that has steps.
+
+        Raises:
+            ValueError: The number is not a whole one of at least 1, or a weight is made for another one.
+        """
+        check_steps(num_steps)
+        for module in self.modules():
+            if module is not self and hasattr(module, 'set_num_steps'):
+                module.set_num_steps(num_steps)  # type: ignore[operator]
+        self.num_steps = num_steps
 
     def forward_intermediates(
         self,

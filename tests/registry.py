@@ -14,6 +14,7 @@ import torch
 from timm.models import model_entrypoint
 
 import backbones
+from backbones.layers import Neuron
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Facts:
     maps: bool  # whether it has feature maps
     any_size: bool  # whether it takes images of any size
     img_size: tuple[int, int]
+    num_classes: int
+    num_steps: int | None  # time steps of a network of spikes, None for all others
+    input_shape: tuple[int, ...]  # (B, C, H, W), or (B, T, C, H, W) where it takes clips, with B = 1
 
 
 @functools.cache
@@ -31,7 +35,16 @@ def facts(name: str) -> Facts:
     """Built on the meta device, which allocates nothing."""
     with torch.device('meta'):
         model = timm.create_model(name)
-    return Facts(sum(p.numel() for p in model.parameters()), model.layout != 'NC', model.any_size, model.img_size)
+    spiking = any(isinstance(module, Neuron) for module in model.modules())
+    return Facts(
+        parameters=sum(p.numel() for p in model.parameters()),
+        maps=model.layout != 'NC',
+        any_size=model.any_size,
+        img_size=model.img_size,
+        num_classes=model.num_classes,
+        num_steps=model.num_steps if spiking else None,
+        input_shape=model.input_shape(),
+    )
 
 
 @functools.cache
@@ -72,3 +85,16 @@ def has_public_code(name: str) -> bool:
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
     """The wanted (height, width) in pixels, or the only one that the variant takes."""
     return wanted if facts(name).any_size else facts(name).img_size
+
+
+def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None = None) -> tuple[int, ...]:
+    """Shape of a batch of inputs: (B, C, H, W), or (B, T, C, H, W) where the variant takes clips.
+
+    Args:
+        name: Variant.
+        batch: Inputs.
+        wanted: (height, width) in pixels, if the variant takes any.
+        channels: C, that of the variant if None.
+    """
+    _, *steps, own, _, _ = facts(name).input_shape
+    return (batch, *steps, channels or own, *size(name, wanted))

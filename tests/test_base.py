@@ -47,12 +47,12 @@ class Stepped(StagedBackbone):
     """Two strided stages of convolution and spikes."""
 
     def __init__(self, dims: tuple = (4, 8, 12), **kwargs) -> None:
-        kwargs.setdefault('time_steps', 4)
+        kwargs.setdefault('num_steps', 4)
         super().__init__(**kwargs)
-        self.stem = nn.Sequential(nn.Conv2d(self.in_chans, dims[0], 4, 4), Spike(self.time_steps))
+        self.stem = nn.Sequential(nn.Conv2d(self.in_chans, dims[0], 4, 4), Spike(self.num_steps))
         widths = zip((dims[0], *dims[:-1]), dims, strict=True)
         self.stages = nn.Sequential(
-            *(Stage(nn.Conv2d(i, o, 2, 2), [Spike(self.time_steps), nn.Conv2d(o, o, 1)]) for i, o in widths)
+            *(Stage(nn.Conv2d(i, o, 2, 2), [Spike(self.num_steps), nn.Conv2d(o, o, 1)]) for i, o in widths)
         )
         self.feature_info = [{'num_chs': d, 'reduction': 8 * 2**i, 'module': f'stages.{i}'} for i, d in enumerate(dims)]
         self._finish()
@@ -112,7 +112,7 @@ def test_time_is_folded_and_averaged():
     torch.manual_seed(0)
     four = Stepped(num_classes=5).eval()
     torch.manual_seed(0)
-    one = Stepped(num_classes=5, time_steps=1).eval()
+    one = Stepped(num_classes=5, num_steps=1).eval()
     x = torch.randn(2, 3, 32, 32)
     shapes = []
     four.stages[0].register_forward_hook(lambda m, i, o: shapes.append(o.shape))
@@ -124,7 +124,7 @@ def test_time_is_folded_and_averaged():
 def test_arguments_are_checked():
     for kwargs, match in [
         ({'drop_rate': 1.5}, 'drop_rate'),
-        ({'time_steps': 0}, 'time_steps'),
+        ({'num_steps': 0}, 'num_steps'),
         ({'in_chans': -1}, 'in_chans'),
         ({'num_classes': -1}, 'num_classes'),
         ({'global_pool': 'median'}, "'avg'"),

@@ -10,7 +10,7 @@ from timm.models import group_parameters
 from torch import nn
 
 import backbones
-from registry import facts, size, variants
+from registry import facts, shape, variants
 
 SIZE = (64, 96)  # height and width in pixels
 
@@ -28,7 +28,7 @@ def model(name) -> nn.Module:
 
 @pytest.fixture(scope='module')
 def images(name) -> torch.Tensor:
-    return torch.randn(2, 3, *size(name, SIZE), generator=torch.Generator().manual_seed(1))
+    return torch.randn(shape(name, 2, SIZE), generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
@@ -37,6 +37,11 @@ def test_contract_forward(model, images):
     pooled = model.forward_head(features, pre_logits=True)
     assert features.shape[:2] == (2, model.num_features)
     assert pooled.shape == (2, model.head_hidden_size)
+    if model.head_steps:  # its neurons are given the map of each step: alike where there is one step
+        model = copy.deepcopy(model)
+        model.set_num_steps(1)
+        images = images[:, :1] if model.clips else images
+        features = model.forward_features(images)
     assert torch.equal(model.forward_head(features), model(images))
     assert model(images).shape == (2, 7)
     assert model(images).isfinite().all()
@@ -46,7 +51,7 @@ def test_contract_forward(model, images):
 @torch.no_grad()
 @pytest.mark.parametrize('sides', [(32, 32), (45, 75), (33, 128)], ids=str)
 def test_contract_any_size(model, sides):
-    image = torch.randn(1, 3, *sides)
+    image = torch.randn(model.input_shape(1, sides))
     if not model.any_size:
         with pytest.raises(ValueError, match=rf'{model.img_size[0]} x {model.img_size[1]} pixels alone'):
             model(image)
@@ -175,16 +180,21 @@ def test_contract_groups(model):
 @torch.no_grad()
 def test_contract_in_chans(name):
     model = timm.create_model(name, num_classes=7, in_chans=5).eval()
-    sides = size(name, SIZE)
-    assert model(torch.randn(1, 5, *sides)).shape == (1, 7)
-    with pytest.raises(ValueError, match=r'\(B, 5, H, W\)'):
-        model(torch.randn(1, 3, *sides))
+    assert model(torch.randn(shape(name, 1, SIZE, channels=5))).shape == (1, 7)
+    with pytest.raises(ValueError, match=r'\(B, (\d+, )?5, H, W\)'):
+        model(torch.randn(shape(name, 1, SIZE)))
     with pytest.raises(ValueError, match='in_chans'):
         timm.create_model(name, in_chans=0)
 
 
 def test_contract_bad_input(name, model):
-    for bad in (torch.randn(1, 3, 31, 64), torch.randn(1, 3, 64, 20), torch.randn(3, 64, 64)):
+    one_axis_more = torch.randn(1, *model.input_shape(1, (64, 64)))
+    for bad in (
+        torch.randn(model.input_shape(1, (31, 64))),
+        torch.randn(model.input_shape(1, (64, 20))),
+        torch.randn(model.input_shape(1, (64, 64))[1:]),
+        one_axis_more,
+    ):
         with pytest.raises(ValueError, match='at least 32 pixels'):
             model(bad)
     with pytest.raises(ValueError, match='did you mean drop_path_rate'):
@@ -198,14 +208,14 @@ def test_contract_pretrained_cfg(name):
         assert cfg[field], field
     for field in ('origin_url', 'paper_ids', 'paper_name'):
         assert cfg[field], field
-    assert cfg['architecture'] == name and cfg['num_classes'] == model.num_classes == 1000
+    assert cfg['architecture'] == name and cfg['num_classes'] == model.num_classes
     first = model.get_submodule(cfg['first_conv'])
     assert first.weight.shape[1] == cfg['input_size'][0]
     classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
-    assert all(model.get_submodule(c).weight.shape[0] == 1000 for c in classifiers)
+    assert all(model.get_submodule(c).weight.shape[0] == model.num_classes for c in classifiers)
     with torch.no_grad():
-        grid = model.eval().forward_features(torch.randn(1, *cfg['input_size'])).shape[2:]
-    assert grid == cfg['pool_size']
+        grid = model.eval().forward_features(torch.randn(model.input_shape())).shape[2:]
+    assert grid == cfg['pool_size'] and model.input_shape()[-3:] == cfg['input_size']
 
 
 @torch.no_grad()
@@ -215,7 +225,7 @@ def test_contract_set_input_size(name, images):
     same.set_input_size(model.img_size)
     assert torch.equal(same(images), model(images))
     model.set_input_size((160, 96))
-    assert model(torch.randn(1, 3, 160, 96)).isfinite().all()
+    assert model(torch.randn(model.input_shape())).isfinite().all()
     if model.any_size:
         assert model(images).shape == (2, 7)
     else:
@@ -243,14 +253,15 @@ def test_contract_eval_keeps_nothing(name, images):
 def test_contract_export(name, model):
     """One exported program serves any batch, and any height and width past the last stride where these are free."""
     least = max(32, model.feature_info[-1]['reduction']) + 1
-    names = {0: ('batch', 1), **({2: ('height', least), 3: ('width', least)} if model.any_size else {})}
+    axis = len(model.input_shape()) - 2
+    names = {0: ('batch', 1), **({axis: ('height', least), axis + 1: ('width', least)} if model.any_size else {})}
     shapes = {axis: torch.export.Dim(name, min=low) for axis, (name, low) in names.items()}
     traced, *others = [(2 * least, 3 * least), (least + 4, 2 * least), (3 * least, least)]
     if not model.any_size:
         traced, *others = [model.img_size] * 3
-    program = torch.export.export(model, (torch.randn(2, 3, *traced),), dynamic_shapes=(shapes,))
+    program = torch.export.export(model, (torch.randn(model.input_shape(2, traced)),), dynamic_shapes=(shapes,))
     for batch, sides in zip((1, 3), others, strict=True):
-        x = torch.randn(batch, 3, *sides)
+        x = torch.randn(model.input_shape(batch, sides))
         assert torch.allclose(program.module()(x), model(x), atol=1e-4, rtol=1e-4)
 
 
@@ -281,6 +292,8 @@ def test_contract_autocast(name, images):
     with torch.no_grad():
         full = model.forward_features(images)
     assert half.dtype == torch.bfloat16
+    if facts(name).num_steps:  # a spike that rounding moves by a step moves others behind it, but as many fire
+        half, full = half.mean((0, 2, 3)), full.mean((0, 2, 3))
     assert (half - full).abs().mean() <= 0.05 * full.abs().mean()
 
 
@@ -291,7 +304,7 @@ def test_contract_half_precision_of_large_images(name, model, dtype):
     """Sums over a million pixels leave half precision nowhere."""
     if not model.any_size:
         pytest.skip('takes one size')
-    image = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(model.input_shape(1, (1024, 1024)), generator=torch.Generator().manual_seed(0))
     with torch.autocast('cpu', dtype):
         half = model(image)
     assert half.isfinite().all()
@@ -304,8 +317,8 @@ def test_contract_of_every_backbone(every):
     """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""
     with torch.device('meta'):
         model = timm.create_model(every).eval()
-        images = torch.empty(2, 3, *size(every, (71, 100)))
-        assert model(images).shape == (2, 1000)
+        images = torch.empty(shape(every, 2, (71, 100)))
+        assert model(images).shape == (2, facts(every).num_classes)
         if facts(every).maps:
             maps = model.forward_intermediates(images, intermediates_only=True)
             for level, info in zip(maps, model.feature_info, strict=True):

@@ -32,12 +32,18 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
+from .spiking import LIF, Neuron, Repeat, TernaryIF
+from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
+from .spiking_mlp import SpikingMlp
+from .surrogate import SURROGATES, fire
 from .transition import Stem, Transition
 from .wavelet import inverse_wavelet, phases, wavelet
 from .window import window_linear, window_merge, window_partition
 from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
+    'LIF',
+    'SURROGATES',
     'Affine',
     'Attention',
     'Backend',
@@ -52,18 +58,24 @@ __all__ = [
     'MapDepthwise',
     'MapNorm',
     'MultiGroupConv',
+    'Neuron',
     'NormConvMlp',
     'NormLinear',
     'NormMlp',
     'PatchEmbed',
     'Pointwise',
     'RepDepthwise',
+    'Repeat',
     'ResidualDepthwise',
     'ResponseMlp',
     'RowBlend',
     'SelfAttention',
+    'SpikingMlp',
+    'SpikingSelfAttention',
     'Stem',
+    'TernaryIF',
     'TokenLabelHead',
+    'TokenQK',
     'Transition',
     'adaptive_pool',
     'apply_sides',
@@ -71,11 +83,13 @@ __all__ = [
     'band_shares',
     'by_images',
     'check_backend',
+    'check_heads',
     'constant',
     'cosine',
     'covering',
     'cubic_matrix',
     'cubic_taps',
+    'fire',
     'fits_scatter',
     'fold_affine',
     'fold_pairs',

@@ -61,7 +61,7 @@ def fuse_conv_norm(conv: nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> nn
 
 
 class ConvNorm(nn.Sequential):
-    """Bias-free convolution, then batch normalisation.
+    """Convolution, without a bias by default, then batch normalisation.
 
     y = BN(W * x)
 
@@ -75,6 +75,7 @@ class ConvNorm(nn.Sequential):
         padding: Zeros at each border in pixels; half the kernel if None.
         dilation: Distance of the taps in pixels.
         groups: Groups of channels that do not mix.
+        bias: Whether the convolution has one, as some published weights do.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride)) for odd kernels and the default padding.
@@ -92,6 +93,7 @@ class ConvNorm(nn.Sequential):
         padding: int | None = None,
         dilation: int = 1,
         groups: int = 1,
+        bias: bool = False,
         device=None,
         dtype=None,
     ) -> None:
@@ -99,7 +101,7 @@ class ConvNorm(nn.Sequential):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
         self.conv = nn.Conv2d(
-            in_chs, out_chs, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False, **dd
+            in_chs, out_chs, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=bias, **dd
         )
         self.norm = nn.BatchNorm2d(out_chs, **dd)
 

@@ -1,0 +1,238 @@
+"""Spiking neurons over T time steps, which lie folded in the batch, the step major: (T * B, ...).
+
+A neuron charges its membrane with its input, fires where the charge reaches the threshold, and is reset. The membrane
+starts at rest in every call and nothing is left behind, so that no reset between batches is needed. All else of a
+network sees T * B images; a neuron alone knows of time.
+
+Neurons compute in float32 under autocast and in models of half precision: a charge that is rounded to eight or eleven
+bits crosses the threshold at another step, and one moved spike moves others behind it.
+"""
+
+import torch
+from torch import nn
+
+from .lif import lif
+from .parts import may_run_in_parts
+from .precision import full_precision, widened
+from .surrogate import fire, surrogate_gradient
+
+__all__ = ['LIF', 'Neuron', 'Repeat', 'TernaryIF', 'check_steps']
+
+
+def check_steps(num_steps: int) -> int:
+    """The number of time steps, if it is one.
+
+    Raises:
+        ValueError: T is not a whole number of at least 1.
+    """
+    if not isinstance(num_steps, int) or num_steps < 1:
+        raise ValueError(f'num_steps, the time steps T, must be a whole number of at least 1, but got {num_steps!r}.')
+    return num_steps
+
+
+class Repeat(nn.Module):
+    """The same map at every time step: what is constant in time, as the first layer of an image is, runs once.
+
+    Args:
+        num_steps: Time steps T.
+
+    Shape:
+        (B, ...) -> (T * B, ...)
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        super().__init__()
+        self.set_num_steps(num_steps)
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """Repeat another number of times from now on."""
+        self.num_steps = check_steps(num_steps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat(self.num_steps, *(1,) * (x.ndim - 1)) if self.num_steps > 1 else x
+
+    def extra_repr(self) -> str:
+        return f'num_steps={self.num_steps}'
+
+
+class Neuron(nn.Module):
+    """Base of all neurons: charge, fire and reset, step by step.
+
+    A neuron of its own overrides `rest`, `charge`, `spike` and `reset`, or `steps` as a whole.
+
+    Args:
+        num_steps: Time steps T.
+        v_threshold: Charge at which the neuron fires.
+        surrogate: Name of the surrogate gradient.
+        alpha: Its sharpness.
+
+    Shape:
+        (T * B, ...) -> (T * B, ...), in the type of the input.
+
+    Raises:
+        ValueError: T is not a whole number of at least 1, or the surrogate is unknown.
+    """
+
+    def __init__(
+        self, num_steps: int = 4, v_threshold: float = 1.0, surrogate: str = 'sigmoid', alpha: float = 4.0
+    ) -> None:
+        super().__init__()
+        surrogate_gradient(surrogate)
+        self.v_threshold, self.surrogate, self.alpha = v_threshold, surrogate, alpha
+        self.set_num_steps(num_steps)
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """Take sequences of another length from now on.
+
+        Raises:
+            ValueError: T is not a whole number of at least 1.
+        """
+        self.num_steps = check_steps(num_steps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling() and x.shape[0] % self.num_steps:
+            raise ValueError(
+                f'A neuron of {self.num_steps} time steps needs (T * B, ...) with a first axis that {self.num_steps} '
+                f'divides, but got shape {tuple(x.shape)}: repeat or stack the steps in front of the batch.'
+            )
+        with full_precision(x):
+            return self.run(widened(x)).to(x.dtype)
+
+    def run(self, x: torch.Tensor) -> torch.Tensor:
+        """`forward` in full precision."""
+        if self.num_steps == 1:
+            return self.steps((x,))[0]
+        if torch.compiler.is_exporting():  # vectors, since four axes are what deployment runtimes are made for
+            return torch.stack(self.steps(x.reshape(self.num_steps, -1).unbind(0))).reshape(x.shape)
+        return torch.cat(self.steps(x.unflatten(0, (self.num_steps, -1)).unbind(0)))
+
+    def steps(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        """Spikes of each step from the inputs of each step."""
+        spikes = []
+        v = self.rest(inputs[0])
+        for x in inputs:
+            h = self.charge(v, x)
+            s = self.spike(h)
+            v = self.reset(h, s)
+            spikes.append(s)
+        return spikes
+
+    def rest(self, x: torch.Tensor) -> torch.Tensor:
+        """Membrane before the first step, for inputs like `x`."""
+        return torch.zeros_like(x)
+
+    def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Charge H[t] from the membrane V[t - 1] and the input X[t]."""
+        raise NotImplementedError
+
+    def spike(self, h: torch.Tensor) -> torch.Tensor:
+        """Spikes S[t] from the charge."""
+        return fire(h - self.v_threshold, self.surrogate, self.alpha)
+
+    def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        """Membrane V[t] after the spikes."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f'num_steps={self.num_steps}, v_threshold={self.v_threshold}'
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire neuron.
+
+    H[t] = V[t-1] + (X[t] - (V[t-1] - V_rest)) / tau     (with `decay_input`)
+    H[t] = V[t-1] - (V[t-1] - V_rest) / tau + X[t]       (without)
+    S[t] = 1 where H[t] >= threshold, else 0
+    V[t] = (1 - S[t]) H[t] + S[t] V_reset                (hard reset)
+    V[t] = H[t] - S[t] threshold                         (soft reset, v_reset=None)
+
+    V_rest is `v_reset`, or 0 with a soft reset; V[0] = V_rest.
+
+    Args:
+        num_steps: Time steps T.
+        tau: Time constant of the membrane, in steps, more than 1.
+        v_threshold: Charge at which the neuron fires.
+        v_reset: Membrane after a spike; None lowers it by the threshold instead.
+        decay_input: Whether the input is divided by tau too.
+        detach_reset: Whether the reset passes no gradient to the spikes.
+        surrogate: Name of the surrogate gradient.
+        alpha: Its sharpness.
+
+    Raises:
+        ValueError: tau is not more than 1, or an argument of `Neuron` cannot be.
+
+    Source: fangwei123456/spikingjelly@0.0.0.0.12:clock_driven/neuron.py:MultiStepLIFNode
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 4,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        decay_input: bool = True,
+        detach_reset: bool = True,
+        surrogate: str = 'sigmoid',
+        alpha: float = 4.0,
+    ) -> None:
+        super().__init__(num_steps, v_threshold, surrogate, alpha)
+        if not tau > 1:
+            raise ValueError(f'tau must be more than 1 step, but got {tau}: a neuron that forgets nothing is an IF.')
+        self.tau, self.v_reset = tau, v_reset
+        self.decay_input, self.detach_reset = decay_input, detach_reset
+
+    def run(self, x: torch.Tensor) -> torch.Tensor:
+        plain = self.v_reset == 0 and self.decay_input and self.detach_reset
+        if plain and may_run_in_parts(x):
+            return lif(x, self.num_steps, self.tau, self.v_threshold, self.surrogate, self.alpha)
+        return super().run(x)
+
+    def rest(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, self.v_reset or 0.0)
+
+    def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        rest = self.v_reset or 0.0
+        away = v - rest if rest else v
+        return v + (x - away) / self.tau if self.decay_input else v - away / self.tau + x
+
+    def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        s = s.detach() if self.detach_reset else s
+        if self.v_reset is None:
+            return h - s * self.v_threshold
+        return h - s * (h - self.v_reset) if self.v_reset else h - s * h
+
+
+class TernaryIF(Neuron):
+    """Integrate-and-fire neuron that fires +1 at one threshold and -1 at another, and does not leak.
+
+    H[t] = V[t-1] + X[t];  S[t] = [H >= threshold] - [H <= -negative];  V[t] = (1 - |S[t]|) H[t]
+
+    Args:
+        num_steps: Time steps T.
+        v_threshold: Charge for +1.
+        negative: Charge for -1, without its sign.
+        surrogate: Name of the surrogate gradient.
+        alpha: Its sharpness.
+
+    Source: bic-L/Spiking-Wavelet-Transformer@main:module/neuron.py:MultiStepNegIFNode
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 4,
+        v_threshold: float = 1.0,
+        negative: float = 0.501,
+        surrogate: str = 'sigmoid',
+        alpha: float = 4.0,
+    ) -> None:
+        super().__init__(num_steps, v_threshold, surrogate, alpha)
+        self.negative = negative
+
+    def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return v + x
+
+    def spike(self, h: torch.Tensor) -> torch.Tensor:
+        return super().spike(h) - fire(-h - self.negative, self.surrogate, self.alpha)
+
+    def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return h - s.detach().abs() * h
