@@ -4,8 +4,8 @@
     python tools/profile.py --model lsnet_t --depth 2 --input-size 3 256 320
     python tools/profile.py --model max_former_cifar --spikes data/bccd --plot spikes.png
 
-`--results-file` writes a CSV with timm's column names. `--spikes` counts what spiking networks do with the pictures of a
-folder: see `spike_report.py`, and `backbones/energy.py` for the rules.
+`--results-file` writes a CSV with timm's column names. `--spikes` counts what spiking networks do with the pictures of
+a folder: see `spike_report.py`, and `backbones/energy.py` for the rules.
 """
 
 import argparse

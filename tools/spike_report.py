@@ -18,8 +18,8 @@ def report(options: argparse.Namespace) -> None:
     """Account for every model of the command line, print tables, and draw the plot that is asked for.
 
     Raises:
-        ValueError: There are no pictures, a model is unknown, takes clips or has no neurons, or --checkpoint is given for
-            several models.
+        ValueError: There are no pictures, a model is unknown, takes clips or has no neurons, or --checkpoint is given
+            for several models.
     """
     from rich.console import Console
 
