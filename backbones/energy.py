@@ -9,8 +9,8 @@ Every product of a convolution, a linear layer or a matrix product is looked at 
 - anything else: a multiply-add.
 
 Dense multiply-adds are those of all time steps together; what runs once for all of them, as the first convolution of
-an image does here, counts once. Normalisation is free (it folds), and so are neurons, sums, pooling, biases and products
-of one spike with another position by position.
+an image does here, counts once. Normalisation is free (it folds), and so are neurons, sums, pooling, biases and
+products of one spike with another position by position.
 
 Energy is that of arithmetic at 45 nm, and of the membranes, which are read and written in every step:
 
