@@ -12,8 +12,10 @@ import pytest
 import timm
 import torch
 from timm.models import model_entrypoint
+from torch import nn
 
 import backbones
+from backbones.base import Stage, StagedBackbone
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,13 @@ def has_public_code(name: str) -> bool:
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
     """The wanted (height, width) in pixels, or the only one that the variant takes."""
     return wanted if facts(name).any_size else facts(name).img_size
+
+
+def shortened(model: nn.Module) -> nn.Module:
+    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
+    for module in model.modules():
+        if isinstance(module, Stage):
+            module.blocks = module.blocks[:2]
+        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
+            module.stages = module.stages[:2]
+    return model.eval()

@@ -1,6 +1,7 @@
 """When an operator may run for a part of its input at a time: what it leaves in between then stays in the cache."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,25 +40,39 @@ def parts_of(x: torch.Tensor, elements: int) -> Iterator[slice]:
 
 
 def by_images(
-    module: nn.Module, run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, elements: int
-) -> torch.Tensor:
+    module: nn.Module, run: Callable[[torch.Tensor], Any], x: torch.Tensor, elements: int, num_steps: int = 1
+) -> Any:
     """`run(x)` for a few images at a time, where nobody can tell: in evaluation, without gradients, unwatched.
 
     Args:
         module: Module that `run` uses; what it gives for an image must not depend on the others in evaluation mode.
-        run: Map (B, C, H, W) -> map of that shape.
-        x: Map.
+        run: Map (T * B, ...) -> map (T * B, ...); if it gives anything else, it gets all images.
+        x: Map (T * B, ...).
         elements: As in `parts_of`.
+        num_steps: T, time steps that are folded into the batch, the step major.
     """
-    if torch.is_grad_enabled() or not may_run_in_parts(x) or len(x) == 1 or not all(map(_is_plain, module.modules())):
+    if torch.is_grad_enabled() or not may_run_in_parts(x) or len(x) <= num_steps or len(x) % num_steps:
         return run(x)
-    parts = list(parts_of(x, elements))
-    if len(parts) == 1:
+    images = x.unflatten(0, (num_steps, -1)).transpose(0, 1)  # B T ...
+    parts = list(parts_of(images, elements))
+    if len(parts) == 1 or not all(map(_is_plain, module.modules())):
         return run(x)
-    out = torch.empty_like(x)
+    out = None
     for part in parts:
-        out[part] = run(x[part])
+        y = run(images[part].transpose(0, 1).flatten(0, 1))
+        if not isinstance(y, torch.Tensor):
+            return run(x)
+        if out is None:
+            out = _room(y, len(images), num_steps)
+        out.unflatten(0, (num_steps, -1))[:, part] = y.unflatten(0, (num_steps, -1))
     return out
+
+
+def _room(y: torch.Tensor, images: int, num_steps: int) -> torch.Tensor:
+    """An empty map for all images, in the order of memory that `y` has for some."""
+    last = y.ndim == 4 and y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((num_steps * images, *y.shape[1:]), dtype=y.dtype, device=y.device, memory_format=order)
 
 
 def is_watched(module: nn.Module) -> bool:
