@@ -2,16 +2,16 @@
 
 import argparse
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from backbones.energy import Account
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+try:
+    from tools import pictures
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import pictures  # type: ignore[no-redef]
 
 
 def report(options: argparse.Namespace) -> None:
@@ -25,7 +25,7 @@ def report(options: argparse.Namespace) -> None:
 
     if options.checkpoint and len(options.model) > 1:
         raise ValueError(f'--checkpoint holds the weights of one model, but {len(options.model)} are named.')
-    paths = _pictures(Path(options.spikes), options.images)
+    paths = pictures.find('--spikes', options.spikes, options.images)
     accounts = {name: _account(name, paths, options) for name in options.model}
     console = Console(width=None if os.isatty(1) else 160)
     console.print(_totals(accounts, len(paths)))
@@ -35,16 +35,6 @@ def report(options: argparse.Namespace) -> None:
     if options.plot:
         _draw(accounts, options.plot)
         console.print(f'wrote {options.plot}', highlight=False)
-
-
-def _pictures(folder: Path, most: int) -> list[Path]:
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)[:most]
-    if not paths or most < 1:
-        raise ValueError(
-            f'--spikes must name a folder with at least one picture ({", ".join(ENDINGS)}) and --images be at least 1, '
-            f'but got {folder} and {most}.'
-        )
-    return paths
 
 
 def _account(name: str, paths: list[Path], options: argparse.Namespace) -> 'Account':
@@ -62,22 +52,13 @@ def _account(name: str, paths: list[Path], options: argparse.Namespace) -> 'Acco
         raise ValueError(f'--model: {error}') from error
     if getattr(model, 'clips', False):
         raise ValueError(f'{name} takes clips of an event camera, but --spikes reads pictures: call backbones.energy.')
-    return account(model, _load(model, paths), integers=options.integers)
+    return account(model, pictures.load(model, paths), integers=options.integers)
 
 
-def _load(model: Any, paths: Iterable[Path]) -> 'torch.Tensor':
-    import torch
-    from PIL import Image
-    from timm.data import create_transform, resolve_model_data_config
-
-    transform: Any = create_transform(**resolve_model_data_config(model))
-    return torch.stack([transform(Image.open(path).convert('RGB')) for path in paths])
-
-
-def _totals(accounts: dict[str, 'Account'], pictures: int) -> Any:
+def _totals(accounts: dict[str, 'Account'], count: int) -> Any:
     from rich.table import Table
 
-    table = Table('Model', title=f'For one picture, mean over {pictures}')
+    table = Table('Model', title=f'For one picture, mean over {count}')
     for column in ('Firing rate', 'Dense MACs (G)', 'MACs (G)', 'ACs (G)'):
         table.add_column(column, justify='right')
     for column in ('Arithmetic', 'Membranes', 'Spiking', 'Real', 'Quantised'):
