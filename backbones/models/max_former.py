@@ -27,7 +27,18 @@ from torch import nn
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
-from ..layers import LIF, ConvNorm, Neuron, Repeat, SpikingMlp, SpikingSelfAttention, TokenQK, mean_steps, require_eval
+from ..layers import (
+    LIF,
+    ConvNorm,
+    MaxPool,
+    Neuron,
+    Repeat,
+    SpikingMlp,
+    SpikingSelfAttention,
+    TokenQK,
+    mean_steps,
+    require_eval,
+)
 
 __all__ = ['MaxFormer']
 
@@ -39,10 +50,6 @@ STRIDES = {
     'event': 8,
 }  # kind of stem -> pixels that a position of its map covers
 DOWNSAMPLES = ('max', 'pool_first', 'pool_last')
-
-
-def _pool() -> nn.Module:
-    return nn.MaxPool2d(3, 2, 1)
 
 
 class Embed(nn.Module):
@@ -90,7 +97,7 @@ def _stem(kind: str, in_chans: int, dim: int, neuron: Callable[..., Neuron], num
     width = dim // 8 if kind == 'event' else dim // 2
     layers: dict[str, nn.Module] = {'conv': conv(in_chans, width, 3, 2 if kind == 'strided' else 1)}
     if kind == 'pooled':
-        layers['pool'] = _pool()
+        layers['pool'] = MaxPool()
     if num_steps:
         layers['repeat'] = Repeat(num_steps)
     if kind == 'plain':
@@ -99,11 +106,11 @@ def _stem(kind: str, in_chans: int, dim: int, neuron: Callable[..., Neuron], num
         body = [conv(width, dim, 3, 2), neuron(), conv(dim, dim, 3)]
         layers['embed'] = Embed(neuron(), body, [conv(width, dim, 1, 2)])
     elif kind == 'pooled':
-        body = [conv(width, dim, 3), _pool(), neuron(), conv(dim, dim, 3)]
+        body = [conv(width, dim, 3), MaxPool(), neuron(), conv(dim, dim, 3)]
         layers['embed'] = Embed(neuron(), body, [conv(width, dim, 1, 2)])
     else:
-        layers['early'] = nn.Sequential(neuron(), conv(width, dim // 4, 3), _pool())
-        body = [conv(dim // 4, dim // 2, 3), _pool(), neuron(), conv(dim // 2, dim, 3), _pool()]
+        layers['early'] = nn.Sequential(neuron(), conv(width, dim // 4, 3), MaxPool())
+        body = [conv(dim // 4, dim // 2, 3), MaxPool(), neuron(), conv(dim // 2, dim, 3), MaxPool()]
         layers['embed'] = Embed(neuron(), body, [conv(dim // 4, dim, 1, 4)])
     return nn.Sequential(OrderedDict(layers))
 
@@ -112,8 +119,8 @@ def _downsample(kind: str, in_dim: int, dim: int, neuron: Callable[..., Neuron],
     """Half the resolution, by max pooling in both branches or in the body alone."""
     conv = partial(ConvNorm, **dd)
     first, last = conv(in_dim, dim, 3), conv(dim, dim, 3)
-    body = [first, neuron(), last, _pool()] if kind == 'pool_last' else [first, _pool(), neuron(), last]
-    shortcut = [conv(in_dim, dim), _pool()] if kind == 'max' else [conv(in_dim, dim, 1, 2)]
+    body = [first, neuron(), last, MaxPool()] if kind == 'pool_last' else [first, MaxPool(), neuron(), last]
+    shortcut = [conv(in_dim, dim), MaxPool()] if kind == 'max' else [conv(in_dim, dim, 1, 2)]
     return Embed(neuron(), body, shortcut)
 
 
