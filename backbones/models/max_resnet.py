@@ -1,11 +1,11 @@
-"""Max-ResNet-18: a residual network of spikes with shortcuts between membranes, whose blocks of half the resolution pool
-their first convolution by its largest values, which keeps high frequencies.
+"""Max-ResNet-18: a residual network of spikes with shortcuts between membranes. Blocks that halve the resolution pool
+what their first convolution gives by its largest values, which keeps high frequencies.
 
 Paper: Spiking Neural Networks Need High-Frequency Information, arXiv 2505.18608.
 Code: bic-L/MaxFormer@6ddd4cc, no licence stated.
-Differs: The paper also has a layout of 2, 2, 2 and 2 blocks, of which there is no code. Published maps must be multiples
-    of 4 positions; here any size works. The first convolution, the same at every step, is computed once: in training
-    its running variance differs from that of the repeated batch by the factor of the unbiased estimate.
+Differs: The paper also has a layout of 2, 2, 2 and 2 blocks, of which there is no code. The sides of published images
+    must be multiples of 4; here any size works. The first convolution, the same at every step, is computed once: in
+    training its running variance differs from that of the repeated batch by the factor of the unbiased estimate.
     `drop_path_rate` has no counterpart in the code.
 
 Shapes: T time steps, B batch, H and W height and width of the map, C channels; maps are (T * B, C, H, W).
