@@ -195,7 +195,8 @@ class Spikformer(StagedBackbone):
             layers.append(SpikingConv(widths[i], widths[i + 1], make, i > 4 - POOLS[patch_size], repeat, **dd))
         self.stem = nn.Sequential(*layers, Position(embed_dim, make, **dd))
         blocks = []
-        for rate in calculate_drop_path_rates(drop_path_rate, depth):
+        rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
+        for rate in rates:
             attn = SpikingSelfAttention(embed_dim, num_heads, make, attn_scale, qkv_bias, proj_bias, **dd)
             mlp = SpikingMlp(embed_dim, int(embed_dim * mlp_ratio), make, first=False, **dd)
             blocks.append(Block(attn, mlp, make, rate))
@@ -209,10 +210,15 @@ class Spikformer(StagedBackbone):
         return x if self.encoding == 'direct' else encode(x, self.num_steps, self.encoding)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
-        """Linear layers: normal, cut at two, with standard deviation 0.02, and zero biases."""
+        """Linear layers, in the CIFAR form the pointwise ones too: normal, cut at two, and zero biases."""
         pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
-        if isinstance(module, nn.Linear) or (pointwise and self.init_std is not None):
-            trunc_normal_(module.weight, std=0.02 if isinstance(module, nn.Linear) else self.init_std)
+        if pointwise and self.init_std is not None:
+            trunc_normal_(module.weight, std=self.init_std)
+        elif isinstance(module, nn.Linear):
+            trunc_normal_(module.weight, std=0.02)
+        else:
+            return
+        if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
