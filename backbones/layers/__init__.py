@@ -15,6 +15,7 @@ from .head import DistilledHead, LayerNormLinear, NormLinear
 from .integer_neurons import ILIF, NILIF
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
+from .max_pool import MaxPool
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .neuron_maker import NEURONS, GroupedNeuron, grouped, neuron_maker
@@ -37,6 +38,7 @@ from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
 from .spiking import IF, LIF, Neuron, Repeat, TernaryIF
+from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
 from .surrogate import SURROGATES, fire
@@ -74,6 +76,7 @@ __all__ = [
     'MapAttention',
     'MapDepthwise',
     'MapNorm',
+    'MaxPool',
     'MultiGroupConv',
     'Neuron',
     'NormConvMlp',
@@ -102,6 +105,7 @@ __all__ = [
     'check_backend',
     'check_encoding',
     'check_heads',
+    'clip_steps',
     'constant',
     'cosine',
     'covering',
@@ -128,6 +132,7 @@ __all__ = [
     'linear',
     'linear_matrix',
     'neuron_maker',
+    'mean_steps',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
