@@ -41,6 +41,7 @@ from .spiking import IF, LIF, Neuron, Repeat, TernaryIF
 from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
+from .spiking_stem import SpikingConv
 from .surrogate import SURROGATES, fire
 from .timed_neurons import GLIF, PSN
 from .transition import Stem, Transition
@@ -90,6 +91,7 @@ __all__ = [
     'ResponseMlp',
     'RowBlend',
     'SelfAttention',
+    'SpikingConv',
     'SpikingMlp',
     'SpikingSelfAttention',
     'Stem',
