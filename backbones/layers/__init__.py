@@ -37,8 +37,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
-from .spiking import IF, LIF, Neuron, Repeat, TernaryIF
-from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
+from .spiking import IF, LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
 from .spiking_stem import SpikingConv
@@ -133,8 +132,8 @@ __all__ = [
     'inverse_wavelet',
     'linear',
     'linear_matrix',
-    'neuron_maker',
     'mean_steps',
+    'neuron_maker',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .conv_norm import ConvNorm
+from .max_pool import MaxPool
 from .spiking import Neuron, Repeat
 
 __all__ = ['SpikingConv']
@@ -49,7 +50,7 @@ class SpikingConv(nn.Module):
         super().__init__()
         self.conv = ConvNorm(in_chs, out_chs, kernel_size, **dd)
         self.neuron = neuron()
-        self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
+        self.pool = MaxPool() if pool else nn.Identity()
         self.repeat = repeat if repeat else nn.Identity()
         self.pool_first = pool == 'membrane'
 

@@ -27,9 +27,9 @@ from torch import nn
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
 from ..layers import (
-    ConvNorm,
     Neuron,
     Repeat,
+    SpikingConv,
     SpikingMlp,
     SpikingSelfAttention,
     check_encoding,
@@ -39,61 +39,33 @@ from ..layers import (
 
 __all__ = ['Spikformer']
 
-POOLS = {4: 2, 8: 3, 16: 4}  # pixels a patch -> poolings in the stem, in front of its last modules
+POOLS = {4: 2, 8: 3, 16: 4}  # pixels of a patch -> how many of the four patch layers pool, the last ones
 
 
-class SpikingConv(nn.Module):
-    """Layer of the stem.
+class Embed(nn.Module):
+    """Last layer of the patch embedding, and the position embedding, which is conditional on what is around.
 
-    y = neuron(BN(W * pool(x)))
+    f = pool(neuron(BN(W * x)));  y = f + neuron(BN(W_p * f))
 
     Args:
         in_chs: Channels of the input.
         out_chs: Channels of the output.
         neuron: Makes a neuron.
-        pool: Whether the map is pooled first.
-        repeat: Time steps T that the map behind the convolution is repeated for, where the input has none; else 0.
 
     Shape:
-        (T * B, in_chs, H, W), or (B, in_chs, H, W) with `repeat` -> (T * B, out_chs, ceil(H / s), ceil(W / s)), s = 1,
-        or 2 with `pool`
+        (T * B, in_chs, H, W) -> (T * B, out_chs, ceil(H / 2), ceil(W / 2))
 
-    Source: ZK-Zhou/spikformer@6212689:cifar10/model.py:SPS
+    Source: arXiv 2209.15425, equations 5 and 6; ZK-Zhou/spikformer@6212689:imagenet/model.py:SPS
     """
 
-    def __init__(
-        self, in_chs: int, out_chs: int, neuron: Callable[..., Neuron], pool: bool, repeat: int = 0, **dd: Any
-    ) -> None:
+    def __init__(self, in_chs: int, out_chs: int, neuron: Callable[..., Neuron], **dd: Any) -> None:
         super().__init__()
-        self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
-        self.proj = ConvNorm(in_chs, out_chs, 3, **dd)
-        self.repeat = Repeat(repeat) if repeat else nn.Identity()
-        self.neuron = neuron()
+        self.patch = SpikingConv(in_chs, out_chs, neuron, pool='spikes', **dd)
+        self.position = SpikingConv(out_chs, out_chs, neuron, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.neuron(self.repeat(self.proj(self.pool(x))))
-
-
-class Position(nn.Module):
-    """Position embedding, conditional on what is around.
-
-    f = pool(x);  y = f + neuron(BN(W * f))
-
-    Shape:
-        (T * B, C, H, W) -> (T * B, C, ceil(H / 2), ceil(W / 2))
-
-    Source: arXiv 2209.15425, equation 6
-    """
-
-    def __init__(self, dim: int, neuron: Callable[..., Neuron], **dd: Any) -> None:
-        super().__init__()
-        self.pool = nn.MaxPool2d(3, 2, 1)
-        self.proj = ConvNorm(dim, dim, 3, **dd)
-        self.neuron = neuron()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.pool(x)
-        return x + self.neuron(self.proj(x))
+        x = self.patch(x)
+        return x + self.position(x)
 
 
 class Block(nn.Module):
@@ -124,7 +96,7 @@ class Block(nn.Module):
 
 
 class Spikformer(StagedBackbone):
-    """Spikformer at three strides, a quarter, half and the whole of a patch: two maps of the stem, then the blocks.
+    """Spikformer at three strides, a quarter, a half and the whole of a patch: maps of two patch layers, and the blocks.
 
     Args:
         embed_dim: Channels of the blocks, a multiple of 8; the stem begins with an eighth of them.
@@ -182,27 +154,28 @@ class Spikformer(StagedBackbone):
             drop_rate=drop_rate,
             img_size=img_size,
             num_steps=num_steps,
-            stem_taps=(2, 3),
+            stem_taps=(1,),
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         _check(embed_dim, depth, patch_size)
         make = neuron_maker(neuron, num_steps, **dd)
         self.neuron, self.encoding, self.init_std = neuron, check_encoding(encoding), init_std
-        widths = [in_chans, embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim]
-        layers: list[nn.Module] = []
-        for i in range(4):
-            repeat = num_steps if i == 0 and encoding == 'direct' else 0
-            layers.append(SpikingConv(widths[i], widths[i + 1], make, i > 4 - POOLS[patch_size], repeat, **dd))
-        self.stem = nn.Sequential(*layers, Position(embed_dim, make, **dd))
+        dims = [in_chans, embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim]
+        pools = [i >= 4 - POOLS[patch_size] for i in range(4)]
+        kinds: list[Any] = ['spikes' if pool else None for pool in pools]
+        repeat = Repeat(num_steps) if encoding == 'direct' else None
+        first = SpikingConv(dims[0], dims[1], make, pool=kinds[0], repeat=repeat, **dd)
+        self.stem = nn.Sequential(first, SpikingConv(dims[1], dims[2], make, pool=kinds[1], **dd))
         blocks = []
         rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
         for rate in rates:
             attn = SpikingSelfAttention(embed_dim, num_heads, make, attn_scale, qkv_bias, proj_bias, **dd)
             mlp = SpikingMlp(embed_dim, int(embed_dim * mlp_ratio), make, first=False, **dd)
             blocks.append(Block(attn, mlp, make, rate))
-        self.stages = nn.Sequential(Stage(nn.Identity(), blocks))
-        for module, dim, part in (('stem.2', embed_dim // 2, 4), ('stem.3', embed_dim, 2), ('stages.0', embed_dim, 1)):
-            self.feature_info.append({'num_chs': dim, 'reduction': patch_size // part, 'module': module})
+        middle = SpikingConv(dims[2], dims[3], make, pool=kinds[2], **dd)
+        self.stages = nn.Sequential(Stage(middle, ()), Stage(Embed(dims[3], dims[4], make, **dd), blocks))
+        for i, module in enumerate(('stem.1', 'stages.0', 'stages.1'), start=1):
+            self.feature_info.append({'num_chs': dims[i + 1], 'reduction': 2 ** sum(pools[: i + 1]), 'module': module})
         self._finish(**dd)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -218,8 +191,9 @@ class Spikformer(StagedBackbone):
             trunc_normal_(module.weight, std=0.02)
         else:
             return
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        bias: Any = module.bias
+        if bias is not None:
+            nn.init.zeros_(bias)
 
 
 def _check(embed_dim: int, depth: int, patch_size: int) -> None:
@@ -232,21 +206,27 @@ def _check(embed_dim: int, depth: int, patch_size: int) -> None:
         raise ValueError(f'patch_size must be one of {", ".join(map(str, POOLS))} pixels, but got {patch_size}.')
 
 
-_BLOCK = 'block.{b}', 'stages.0.blocks.{b}'
+_BLOCK = 'block.{b}', 'stages.1.blocks.{b}'
 
 KEYS: dict[str, str | None] = {
     '{at...}.threshold': None,  # constants of STEP's neurons
     '{at...}.act_fun.alpha': None,
     '{at...}.act_func.alpha': None,
-    'patch_embed.proj_conv.{p}': 'stem.0.proj.conv.{p}',
-    'patch_embed.proj_bn.{p}': 'stem.0.proj.norm.{p}',
+    'patch_embed.proj_conv.{p}': 'stem.0.conv.conv.{p}',
+    'patch_embed.proj_bn.{p}': 'stem.0.conv.norm.{p}',
     'patch_embed.proj_lif.{p...}': 'stem.0.neuron.{p}',
-    'patch_embed.proj_conv{n}.{p}': 'stem.{n}.proj.conv.{p}',
-    'patch_embed.proj_bn{n}.{p}': 'stem.{n}.proj.norm.{p}',
-    'patch_embed.proj_lif{n}.{p...}': 'stem.{n}.neuron.{p}',
-    'patch_embed.rpe_conv.{p}': 'stem.4.proj.conv.{p}',
-    'patch_embed.rpe_bn.{p}': 'stem.4.proj.norm.{p}',
-    'patch_embed.rpe_lif.{p...}': 'stem.4.neuron.{p}',
+    'patch_embed.proj_conv1.{p}': 'stem.1.conv.conv.{p}',
+    'patch_embed.proj_bn1.{p}': 'stem.1.conv.norm.{p}',
+    'patch_embed.proj_lif1.{p...}': 'stem.1.neuron.{p}',
+    'patch_embed.proj_conv2.{p}': 'stages.0.downsample.conv.conv.{p}',
+    'patch_embed.proj_bn2.{p}': 'stages.0.downsample.conv.norm.{p}',
+    'patch_embed.proj_lif2.{p...}': 'stages.0.downsample.neuron.{p}',
+    'patch_embed.proj_conv3.{p}': 'stages.1.downsample.patch.conv.conv.{p}',
+    'patch_embed.proj_bn3.{p}': 'stages.1.downsample.patch.conv.norm.{p}',
+    'patch_embed.proj_lif3.{p...}': 'stages.1.downsample.patch.neuron.{p}',
+    'patch_embed.rpe_conv.{p}': 'stages.1.downsample.position.conv.conv.{p}',
+    'patch_embed.rpe_bn.{p}': 'stages.1.downsample.position.conv.norm.{p}',
+    'patch_embed.rpe_lif.{p...}': 'stages.1.downsample.position.neuron.{p}',
     f'{_BLOCK[0]}.norm{{n}}.{{p}}': None,  # layer norms that nothing uses
     f'{_BLOCK[0]}.attn.q_lif.{{p...}}': f'{_BLOCK[1]}.attn.qkv_neuron.0.{{p}}',
     f'{_BLOCK[0]}.attn.k_lif.{{p...}}': f'{_BLOCK[1]}.attn.qkv_neuron.1.{{p}}',
@@ -282,7 +262,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: Spikformer) -> dict[str, to
         state = join(state, {'{at...}.qkv.{of...}': ('{at...}.q.{of...}', '{at...}.k.{of...}', '{at...}.v.{of...}')})
         pointwise = {key for key, value in model.state_dict().items() if value.shape[2:] == (1, 1)}
         state = {key: value.flatten(1)[:, :, None, None] if key in pointwise else value for key, value in state.items()}
-    return check_fit(model, state, adapt=('head', 'stem.0.proj.conv'))
+    return check_fit(model, state, adapt=('head', 'stem.0.conv.conv'))
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -294,7 +274,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
-        'first_conv': 'stem.0.proj.conv',
+        'first_conv': 'stem.0.conv.conv',
         'classifier': 'head',
         'license': 'mit',
         'origin_url': 'https://github.com/ZK-Zhou/spikformer',
