@@ -89,7 +89,8 @@ class GLIF(_Timed):
     ) -> None:
         super().__init__(num_steps, threshold, 'rectangle', 1.0)
         for name, share in zip(('leak_gate', 'input_gate', 'reset_gate'), gates, strict=True):
-            self.register_buffer(name, torch.tensor(-_logit((share + 0.5) / 2), **dd))
+            logit = torch.tensor(-_logit((share + 0.5) / 2), **dd)
+            self.register_parameter(name, nn.Parameter(logit, requires_grad=False))
         self.tau, self.threshold, self.leak, self.conduct, self.decrement = (
             nn.Parameter(torch.full((num_steps,), _logit(value), **dd))
             for value in (tau, threshold, threshold / (2 * num_steps), conduct, threshold)

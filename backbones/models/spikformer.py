@@ -9,7 +9,7 @@ Differs: Published files and parameter counts hold two layer norms a block that 
     maps must be multiples of the last stride; here any size works, as pooling covers what is left of an odd map. The
     first convolution of an image, the same at every step, is computed once: in training its running variance differs
     from that of the repeated batch by the factor of the unbiased estimate. `drop_path_rate` is an option of the code
-    that nothing reads; here it works. Gates of GLIF have no gradient in STEP and are buffers here; PSN keeps its own
+    that nothing reads; here it works. PSN keeps its own
     initial weights, which STEP overwrites with those of a linear layer.
 
 Shapes: T time steps, B batch, H and W height and width of the map, C channels; maps are (T * B, C, H, W).
