@@ -96,7 +96,7 @@ class Block(nn.Module):
 
 
 class Spikformer(StagedBackbone):
-    """Spikformer at three strides, a quarter, a half and the whole of a patch: maps of two patch layers, and the blocks.
+    """Spikformer at three strides, a quarter, a half and a whole patch: maps of two patch layers, then the blocks.
 
     Args:
         embed_dim: Channels of the blocks, a multiple of 8; the stem begins with an eighth of them.
