@@ -1,4 +1,4 @@
-"""What is Spikformer's alone: the whole network beside one written out in its papers' layout, neurons and codes in it."""
+"""What is Spikformer's alone: the whole network beside one written out in the layout of its papers, and its neurons."""
 
 import copy
 import math
@@ -38,7 +38,7 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 def published(model: Spikformer, linear: bool, constants: bool = False) -> dict[str, torch.Tensor]:
-    """The weights in the published layout: q, k and v apart, matrices (`linear`) or kernels of one axis, unused norms."""
+    """The weights in the published layout: q, k, v apart, matrices (`linear`) or kernels of one axis, unused norms."""
     kind = 'linear' if linear else 'conv'
     places = {'stem.0': 'proj_{}', 'stem.1': 'proj_{}1', 'stages.0.downsample': 'proj_{}2'}
     places |= {'stages.1.downsample.patch': 'proj_{}3', 'stages.1.downsample.position': 'rpe_{}'}
