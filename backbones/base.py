@@ -288,12 +288,18 @@ class StagedBackbone(nn.Module):
         """Run that many time steps from now on, in every module that has steps.
 
         Raises:
-            ValueError: The number is not a whole one of at least 1, or a weight is made for another one.
+            ValueError: The number is not a whole one of at least 1, or a weight is made for another one; the model is
+                then as it was.
         """
         check_steps(num_steps)
-        for module in self.modules():
-            if module is not self and hasattr(module, 'set_num_steps'):
-                module.set_num_steps(num_steps)  # type: ignore[operator]
+        parts: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, 'set_num_steps')]
+        try:
+            for part in parts:
+                part.set_num_steps(num_steps)
+        except ValueError:
+            for part in parts:
+                part.set_num_steps(self.num_steps)
+            raise
         self.num_steps = num_steps
 
     def forward_intermediates(

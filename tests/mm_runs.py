@@ -34,6 +34,7 @@ _NARROW = {
     'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
     'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
+    'spikformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
     'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
     'scaling_mlp': {'dim': 16, 'depth': 2},

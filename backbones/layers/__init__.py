@@ -9,13 +9,17 @@ from .complex_blend import ComplexBlend, RowBlend
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .encoding import ENCODINGS, check_encoding, encode
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
+from .integer_neurons import ILIF, NILIF
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
 from .max_pool import MaxPool
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
+from .neuron_maker import NEURONS, GroupedNeuron, grouped, neuron_maker
+from .neurons import CLIF, EIF, KLIF, PLIF
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
@@ -33,17 +37,30 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
-from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
+from .spiking import IF, LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
+from .spiking_stem import SpikingConv
 from .surrogate import SURROGATES, fire
+from .timed_neurons import GLIF, PSN
 from .transition import Stem, Transition
 from .wavelet import inverse_wavelet, phases, wavelet
 from .window import window_linear, window_merge, window_partition
 from .zigzag import band_shares, zigzag_ranks
 
 __all__ = [
+    'CLIF',
+    'EIF',
+    'ENCODINGS',
+    'GLIF',
+    'IF',
+    'ILIF',
+    'KLIF',
     'LIF',
+    'NEURONS',
+    'NILIF',
+    'PLIF',
+    'PSN',
     'SURROGATES',
     'Affine',
     'Attention',
@@ -54,6 +71,7 @@ __all__ = [
     'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
+    'GroupedNeuron',
     'LayerNormLinear',
     'MapAttention',
     'MapDepthwise',
@@ -72,6 +90,7 @@ __all__ = [
     'ResponseMlp',
     'RowBlend',
     'SelfAttention',
+    'SpikingConv',
     'SpikingMlp',
     'SpikingSelfAttention',
     'Stem',
@@ -85,6 +104,7 @@ __all__ = [
     'band_shares',
     'by_images',
     'check_backend',
+    'check_encoding',
     'check_heads',
     'clip_steps',
     'constant',
@@ -92,6 +112,7 @@ __all__ = [
     'covering',
     'cubic_matrix',
     'cubic_taps',
+    'encode',
     'fire',
     'fits_scatter',
     'fold_affine',
@@ -105,12 +126,14 @@ __all__ = [
     'fuse_conv_norm',
     'gather_groups',
     'gelu',
+    'grouped',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',
     'linear',
     'linear_matrix',
     'mean_steps',
+    'neuron_maker',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
