@@ -180,7 +180,7 @@ class SpikeDrivenTransformer(StagedBackbone):
             SpikingConv(in_chans, dims[0], neuron, pool=kinds[0], repeat=Repeat(num_steps), **dd),
             SpikingConv(dims[0], dims[1], neuron, pool=kinds[1], **dd),
         )
-        rates = calculate_drop_path_rates(drop_path_rate, depth)
+        rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
         blocks = [Block(embed_dim, mlp_ratio, neuron, gate_threshold, rate, **dd) for rate in rates]
         self.stages = nn.Sequential(
             Stage(SpikingConv(dims[1], dims[2], neuron, pool=kinds[2], **dd), ()),
