@@ -13,6 +13,7 @@ from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
+from .max_pool import MaxPool
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .onednn import linear
@@ -32,7 +33,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
-from .spiking import LIF, Neuron, Repeat, TernaryIF
+from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
 from .spiking_stem import SpikingConv
@@ -58,6 +59,7 @@ __all__ = [
     'MapAttention',
     'MapDepthwise',
     'MapNorm',
+    'MaxPool',
     'MultiGroupConv',
     'Neuron',
     'NormConvMlp',
@@ -86,6 +88,7 @@ __all__ = [
     'by_images',
     'check_backend',
     'check_heads',
+    'clip_steps',
     'constant',
     'cosine',
     'covering',
@@ -109,6 +112,7 @@ __all__ = [
     'inverse_wavelet',
     'linear',
     'linear_matrix',
+    'mean_steps',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',
