@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
-from ..layers import LIF, ConvNorm, Neuron, Repeat, SpikingConv, SpikingMlp
+from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, SpikingConv, SpikingMlp, mean_steps
 
 __all__ = ['SpikeDrivenTransformer']
 
@@ -114,7 +114,7 @@ class PositionEmbed(nn.Module):
     def __init__(self, in_chs: int, out_chs: int, pool: bool, neuron: Callable[..., Neuron], **dd: Any) -> None:
         super().__init__()
         self.embed = ConvNorm(in_chs, out_chs, 3, **dd)
-        self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
+        self.pool = MaxPool() if pool else nn.Identity()
         self.neuron = neuron()
         self.position = ConvNorm(out_chs, out_chs, 3, **dd)
 
@@ -198,7 +198,7 @@ class SpikeDrivenTransformer(StagedBackbone):
     def head_of_steps(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes): tokens are averaged at each step, fire, and are averaged over the steps."""
         if not self._pool_name:
-            return x.unflatten(0, (self.num_steps, -1)).mean(0) if self.num_steps > 1 else x
+            return mean_steps(x, self.num_steps)
         return self.head(self._rates(self.global_pool(x)))
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
@@ -210,7 +210,7 @@ class SpikeDrivenTransformer(StagedBackbone):
 
     def _rates(self, x: torch.Tensor) -> torch.Tensor:
         """Shares of the steps at which pooled channels fire: (T * B, C) -> (B, C)."""
-        x = self.head_neuron(x).unflatten(0, (self.num_steps, -1)).mean(0)
+        x = mean_steps(self.head_neuron(x), self.num_steps)
         return F.dropout(x, self.drop_rate, self.training)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
