@@ -16,6 +16,7 @@ from .integer_neurons import ILIF, NILIF
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
 from .max_pool import MaxPool
+from .mixed_lif import MixedLIF
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .neuron_maker import NEURONS, GroupedNeuron, grouped, neuron_maker
@@ -77,6 +78,7 @@ __all__ = [
     'MapDepthwise',
     'MapNorm',
     'MaxPool',
+    'MixedLIF',
     'MultiGroupConv',
     'Neuron',
     'NormConvMlp',
