@@ -9,6 +9,7 @@ from .complex_blend import ComplexBlend, RowBlend
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
+from .dual_spike_attention import DualSpikeAttention, attend_spikes
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
@@ -18,6 +19,7 @@ from .multigroup import MultiGroupConv
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
+from .parametric_lif import ParametricLIF
 from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peaks import peak_gate
@@ -53,6 +55,7 @@ __all__ = [
     'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
+    'DualSpikeAttention',
     'LayerNormLinear',
     'MapAttention',
     'MapDepthwise',
@@ -62,6 +65,7 @@ __all__ = [
     'NormConvMlp',
     'NormLinear',
     'NormMlp',
+    'ParametricLIF',
     'PatchEmbed',
     'Pointwise',
     'RepDepthwise',
@@ -79,6 +83,7 @@ __all__ = [
     'Transition',
     'adaptive_pool',
     'apply_sides',
+    'attend_spikes',
     'average_pool',
     'band_shares',
     'by_images',
