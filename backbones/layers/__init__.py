@@ -10,6 +10,7 @@ from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .encoding import ENCODINGS, check_encoding, encode
+from .dual_spike_attention import DualSpikeAttention, attend_spikes
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .integer_neurons import ILIF, NILIF
@@ -24,6 +25,7 @@ from .neurons import CLIF, EIF, KLIF, PLIF
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
+from .parametric_lif import ParametricLIF
 from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peaks import peak_gate
@@ -73,6 +75,7 @@ __all__ = [
     'ConvNorm',
     'DistilledHead',
     'GroupedNeuron',
+    'DualSpikeAttention',
     'LayerNormLinear',
     'MapAttention',
     'MapDepthwise',
@@ -84,6 +87,7 @@ __all__ = [
     'NormConvMlp',
     'NormLinear',
     'NormMlp',
+    'ParametricLIF',
     'PatchEmbed',
     'Pointwise',
     'RepDepthwise',
@@ -102,6 +106,7 @@ __all__ = [
     'Transition',
     'adaptive_pool',
     'apply_sides',
+    'attend_spikes',
     'average_pool',
     'band_shares',
     'by_images',
