@@ -35,6 +35,7 @@ from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, i
 from .spiking import LIF, Neuron, Repeat, TernaryIF
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
+from .spiking_stem import SpikingConv
 from .surrogate import SURROGATES, fire
 from .transition import Stem, Transition
 from .wavelet import inverse_wavelet, phases, wavelet
@@ -70,6 +71,7 @@ __all__ = [
     'ResponseMlp',
     'RowBlend',
     'SelfAttention',
+    'SpikingConv',
     'SpikingMlp',
     'SpikingSelfAttention',
     'Stem',
