@@ -13,6 +13,7 @@ from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
+from .max_pool import MaxPool
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .onednn import linear
@@ -58,6 +59,7 @@ __all__ = [
     'MapAttention',
     'MapDepthwise',
     'MapNorm',
+    'MaxPool',
     'MultiGroupConv',
     'Neuron',
     'NormConvMlp',
