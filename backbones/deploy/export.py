@@ -317,7 +317,14 @@ def _write(
     if module.spikes and inputs:  # with the file's spikes: the model's could be others, and all behind them
         names = (*(() if extra else module.names), *extra)
         checks += verify(
-            proto.SerializeToString(), module.reference, names, inputs, tolerance, None, module.spikes, module.reference_with
+            proto.SerializeToString(),
+            module.reference,
+            names,
+            inputs,
+            tolerance,
+            None,
+            module.spikes,
+            module.reference_with,
         )
     elif extra and inputs:  # the head's own maps too, which are compared whether or not there are boxes
         checks += verify(proto.SerializeToString(), module.reference, extra, inputs, tolerance)

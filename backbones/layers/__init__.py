@@ -37,6 +37,8 @@ from .spiking import LIF, Neuron, Repeat, TernaryIF
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
 from .spiking_stem import SpikingConv
+from .step_pool import StepPool
+from .sub_grid import sub_grids, whole_grid
 from .surrogate import SURROGATES, fire
 from .transition import Stem, Transition
 from .wavelet import inverse_wavelet, phases, wavelet
@@ -77,6 +79,7 @@ __all__ = [
     'SpikingMlp',
     'SpikingSelfAttention',
     'Stem',
+    'StepPool',
     'TernaryIF',
     'TokenLabelHead',
     'TokenQK',
@@ -125,7 +128,9 @@ __all__ = [
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'sub_grids',
     'wavelet',
+    'whole_grid',
     'widened',
     'window_linear',
     'window_merge',

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .conv_norm import ConvNorm
+from .max_pool import MaxPool
 from .spiking import Neuron, Repeat
 
 __all__ = ['SpikingConv']
@@ -30,6 +31,7 @@ class SpikingConv(nn.Module):
         kernel_size: Side of the kernel in pixels.
         pool: What is pooled, spikes or the input of the neuron, if anything.
         repeat: Turns what is constant in time into T steps, in front of the neuron.
+        groups: Groups of channels that do not mix.
 
     Shape:
         (T * B, in_chs, H, W), or (B, in_chs, H, W) with `repeat` -> (T * B, out_chs, H, W), or
@@ -44,12 +46,13 @@ class SpikingConv(nn.Module):
         kernel_size: int = 3,
         pool: Literal['spikes', 'membrane'] | None = None,
         repeat: Repeat | None = None,
+        groups: int = 1,
         **dd: Any,
     ) -> None:
         super().__init__()
-        self.conv = ConvNorm(in_chs, out_chs, kernel_size, **dd)
+        self.conv = ConvNorm(in_chs, out_chs, kernel_size, groups=groups, **dd)
         self.neuron = neuron()
-        self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
+        self.pool = MaxPool() if pool else nn.Identity()
         self.repeat = repeat if repeat else nn.Identity()
         self.pool_first = pool == 'membrane'
 
