@@ -36,7 +36,7 @@ from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, i
 from .spiking import LIF, Neuron, Repeat, TernaryIF
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
-from .spiking_stem import SpikingConv
+from .spiking_stem import SpikingConv, stem_levels
 from .step_pool import StepPool
 from .sub_grid import sub_grids, whole_grid
 from .surrogate import SURROGATES, fire
@@ -128,6 +128,7 @@ __all__ = [
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'stem_levels',
     'sub_grids',
     'wavelet',
     'whole_grid',

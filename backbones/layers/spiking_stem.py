@@ -1,6 +1,6 @@
 """What tokenizers of spiking networks are chains of: convolution, batch normalisation, neuron, and a pooling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ from .conv_norm import ConvNorm
 from .max_pool import MaxPool
 from .spiking import Neuron, Repeat
 
-__all__ = ['SpikingConv']
+__all__ = ['SpikingConv', 'stem_levels']
 
 
 class SpikingConv(nn.Module):
@@ -31,7 +31,7 @@ class SpikingConv(nn.Module):
         kernel_size: Side of the kernel in pixels.
         pool: What is pooled, spikes or the input of the neuron, if anything.
         repeat: Turns what is constant in time into T steps, in front of the neuron.
-        groups: Groups of channels that do not mix.
+        **kwargs: Further arguments of `ConvNorm`.
 
     Shape:
         (T * B, in_chs, H, W), or (B, in_chs, H, W) with `repeat` -> (T * B, out_chs, H, W), or
@@ -46,11 +46,10 @@ class SpikingConv(nn.Module):
         kernel_size: int = 3,
         pool: Literal['spikes', 'membrane'] | None = None,
         repeat: Repeat | None = None,
-        groups: int = 1,
-        **dd: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
-        self.conv = ConvNorm(in_chs, out_chs, kernel_size, groups=groups, **dd)
+        self.conv = ConvNorm(in_chs, out_chs, kernel_size, **kwargs)
         self.neuron = neuron()
         self.pool = MaxPool() if pool else nn.Identity()
         self.repeat = repeat if repeat else nn.Identity()
@@ -61,3 +60,28 @@ class SpikingConv(nn.Module):
         if self.pool_first:
             return self.neuron(self.repeat(self.pool(x)))
         return self.pool(self.neuron(self.repeat(x)))
+
+
+def stem_levels(layers: int, pools: Sequence[int], most: int = 2) -> tuple[list[int], list[int]]:
+    """Which layers of a stem are feature levels, and the strides behind all of them.
+
+    Levels are the last layers at their stride, the last stride excepted, which belongs to the blocks.
+
+    Args:
+        layers: Number of layers.
+        pools: Those that halve the map, counted from 0.
+        most: Levels at most, those of the largest strides.
+
+    Returns:
+        Indices of the levels; stride behind each layer.
+
+    Raises:
+        ValueError: A pool is named twice or belongs to no layer, or there are fewer than two.
+    """
+    if len(set(pools)) < 2 or len(set(pools)) != len(pools) or not set(pools) <= set(range(layers)):
+        raise ValueError(
+            f'pools must name at least two different ones of the {layers} layers of the stem, counted from 0, but got '
+            f'{tuple(pools)}.'
+        )
+    strides = [2 ** sum(pool <= layer for pool in pools) for layer in range(layers)]
+    return [layer for layer in range(layers - 1) if strides[layer] != strides[layer + 1]][-most:], strides

@@ -11,8 +11,9 @@ Differs: The repository has two stems for ImageNet, `ima`, which halves the map 
     are averaged into 8 x 8 cells first and its weights are averaged for other T, both exact where the published code
     runs. In the blocks of ImageNet the code gives the neurons behind the attention T * B steps of one sequence, so that
     images of a batch change each other; here each image is alone, the same for a batch of one, unless `mixed_batch`
-    asks for it. Sub-grids of odd maps are filled up with zeros behind the neurons, which adds nothing to any sum. Stochastic
-    depth is ours; the code declares it and does not use it. STEP's sglformer_cifar is left out: docs/spiking.md.
+    asks for it. Sub-grids of odd maps are filled up with zeros behind the neurons, which adds nothing to any sum.
+    Stochastic depth is ours; the code declares it and does not use it. STEP's sglformer_cifar is left out:
+    docs/spiking.md.
 
 Shapes: T time steps, B batch, TB maps with the step slowest, C channels, H and W height and width of the map.
 """
@@ -38,6 +39,7 @@ from ..layers import (
     SpikingMlp,
     SpikingSelfAttention,
     StepPool,
+    stem_levels,
     sub_grids,
     whole_grid,
 )
@@ -185,10 +187,8 @@ class SglFormer(StagedBackbone):
         device=None,
         dtype=None,
     ) -> None:
-        _check(embed_dim, depth, stem_dims, pools)
-        strides = [2 ** sum(pool <= i for pool in pools) for i in range(len(stem_dims))]
-        # the last convolution at each stride, but for the last stride, and two of them at most
-        taps = [i for i, (a, b) in enumerate(zip(strides, strides[1:], strict=False)) if a != b][-2:]
+        _check(embed_dim, depth, stem_dims)
+        taps, strides = stem_levels(len(stem_dims), pools)
         super().__init__(
             num_classes=num_classes,
             in_chans=in_chans,
@@ -254,16 +254,11 @@ class SglFormer(StagedBackbone):
         return self.head(F.dropout(self.head_pool(x), self.drop_rate, self.training))
 
 
-def _check(embed_dim: int, depth: int, stem_dims: Sequence[int], pools: Sequence[int]) -> None:
+def _check(embed_dim: int, depth: int, stem_dims: Sequence[int]) -> None:
     if min(embed_dim, depth, *stem_dims) < 1 or list(stem_dims)[-1:] != [embed_dim]:
         raise ValueError(
             'SGLFormer needs a depth and widths of at least 1, and a stem that ends in embed_dim channels, but got '
             f'depth={depth}, embed_dim={embed_dim} and stem_dims={tuple(stem_dims)}.'
-        )
-    if len(set(pools)) < 2 or len(set(pools)) != len(pools) or not set(pools) <= set(range(len(stem_dims))):
-        raise ValueError(
-            f'pools must name at least two different ones of the {len(stem_dims)} convolutions of the stem, counted '
-            f'from 0, but got {tuple(pools)}.'
         )
 
 
