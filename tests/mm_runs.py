@@ -36,6 +36,8 @@ _NARROW = {
     'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
     'scaling_mlp': {'dim': 16, 'depth': 2},
     'fmvit': {'dims': [16, 64, 64, 64], 'depths': [1, 1, 1, 1], 'stem_dims': [16, 8, 16], 'every': [0, 1, 0, 1]},
+    'sglformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'stem_dims': [4, 4, 8, 16, 16], 'num_steps': 2},
+    'spikformer_semm': {'embed_dim': 16, 'depth': 1, 'expert_dim': 8, 'mlp_dim': 32, 'num_steps': 2},
     'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
 }
 
