@@ -15,6 +15,7 @@ time. A network without positions has the layout (B, C): its features leave as (
 
 import difflib
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,7 +30,8 @@ from timm.models._input import update_model_input_size
 from torch import nn
 from torch.nn import functional as F
 
-from .layers.spiking import check_steps
+from .layers.free import free_transpose
+from .layers.spiking import check_steps, mean_steps
 
 __all__ = ['MIN_SIZE', 'FeatureGetterNet', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
 
@@ -198,7 +200,8 @@ class StagedBackbone(nn.Module):
         repetition to it.
         """
         if self.clips:
-            return x.transpose(0, 1).flatten(0, 1)
+            batch, steps, *shape = x.shape
+            return free_transpose(x, (1, batch, steps, math.prod(shape)), (steps * batch, *shape))
         return x.repeat(self.num_steps, 1, 1, 1) if self.num_steps > 1 else x
 
     def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
@@ -234,8 +237,7 @@ class StagedBackbone(nn.Module):
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
-        if self.num_steps > 1:
-            x = x.unflatten(0, (self.num_steps, -1)).mean(0)
+        x = mean_steps(x, self.num_steps)
         if self.layout == 'NC':
             x = x[:, :, None, None]
         elif self.layout == 'NLC':

@@ -28,6 +28,8 @@ _NARROW = {
     'affnet': {'stem_dims': [8, 16], 'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
     'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
     'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
+    'max_former': {'dims': [16, 24, 32], 'depths': [1, 1, 1], 'num_heads': 2},
+    'max_resnet': {'stem_dim': 8, 'dims': [8, 16, 24], 'depths': [1, 1, 1]},
     'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
     'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},

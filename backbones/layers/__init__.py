@@ -33,7 +33,7 @@ from .shift import shift_groups, shifted_depthwise
 from .ska import small_kernel_aggregation
 from .soft_groups import gather_groups
 from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, inverse_fourier
-from .spiking import LIF, Neuron, Repeat, TernaryIF
+from .spiking import LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
 from .spiking_stem import SpikingConv, stem_levels
@@ -91,6 +91,7 @@ __all__ = [
     'by_images',
     'check_backend',
     'check_heads',
+    'clip_steps',
     'constant',
     'cosine',
     'covering',
@@ -114,6 +115,7 @@ __all__ = [
     'inverse_wavelet',
     'linear',
     'linear_matrix',
+    'mean_steps',
     'overlap_merge',
     'overlap_partition',
     'pad_to_patches',

@@ -8,15 +8,18 @@ Neurons compute in float32 under autocast and in models of half precision: a cha
 bits crosses the threshold at another step, and one moved spike moves others behind it.
 """
 
+import math
+
 import torch
 from torch import nn
 
+from .free import free_reshape
 from .lif import lif
 from .parts import may_run_in_parts
 from .precision import full_precision, widened
 from .surrogate import fire, surrogate_gradient
 
-__all__ = ['LIF', 'Neuron', 'Repeat', 'TernaryIF', 'check_steps']
+__all__ = ['LIF', 'Neuron', 'Repeat', 'TernaryIF', 'check_steps', 'clip_steps', 'mean_steps']
 
 
 def check_steps(num_steps: int) -> int:
@@ -28,6 +31,22 @@ def check_steps(num_steps: int) -> int:
     if not isinstance(num_steps, int) or num_steps < 1:
         raise ValueError(f'num_steps, the time steps T, must be a whole number of at least 1, but got {num_steps!r}.')
     return num_steps
+
+
+def clip_steps(model: nn.Module) -> tuple[int, ...]:
+    """Axes of an input between batch and channels: (T,) where a model, or one inside of it, takes clips, else ()."""
+    steps = (int(module.num_steps) for module in model.modules() if getattr(module, 'clips', False))  # type: ignore[arg-type]
+    return next(((num_steps,) for num_steps in steps), ())
+
+
+def mean_steps(x: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Average over time: (T * B, ...) -> (B, ...)."""
+    if num_steps == 1:
+        return x
+    if not torch.compiler.is_exporting():
+        return x.unflatten(0, (num_steps, -1)).mean(0)
+    shape = x.shape[0] // num_steps, *x.shape[1:]  # rows, since four axes are what deployment runtimes are made for
+    return free_reshape(free_reshape(x, num_steps, math.prod(shape)).mean(0), *shape)
 
 
 class Repeat(nn.Module):

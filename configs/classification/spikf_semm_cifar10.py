@@ -2,10 +2,9 @@
 #   python tools/train.py configs/classification/spikf_semm_cifar10.py --amp
 # Expected on the test split: top-1 94.98 (STEP, arXiv 2505.11151; the paper has 95.78). Not rerun here.
 # Needs data/cifar10. 128 pictures on one GPU. Mean and deviation are those of CIFAR-100, as in STEP's recipe.
-# Differs: STEP's RandAugment has five operations alone, and this one all of timm's.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/cifar10_32.py',
+    '../_base_/datasets/cifar10_max_former.py',
     '../_base_/schedules/step_410e.py',
     '../_base_/classification_runtime.py',
 ]
