@@ -281,7 +281,7 @@ def _attention() -> dict[str, str | None]:
         rows[f'{source}.{{part}}_{kind}.{{p}}'] = f'{target}.{{part}}.conv.{{p}}'
         rows[f'{source}.ff_list.{{e}}.unit_{kind}.{{p}}'] = f'{target}.q{{e}}.conv.{{p}}'
     rows[f'{source}.proj_bn.{{p}}'] = f'{target}.proj.conv.norm.{{p}}'
-    rows[f'{source}.{{part}}_bn.{{p}}'] = f'{target}.{{part}}.norm.{{p}}'
+    rows[f'{source}.{{part}}_bn.{{p}}'] = None  # norms that nothing uses; `KV_NORM` has them where something does
     rows[f'{source}.ff_list.{{e}}.unit_bn.{{p}}'] = f'{target}.q{{e}}.norm.{{p}}'
     rows[f'{source}.router1.{{p}}'] = f'{target}.router.conv.{{p}}'
     rows[f'{source}.router2.{{p}}'] = f'{target}.router.norm.{{p}}'
@@ -307,14 +307,14 @@ KEYS: dict[str, str | None] = {
 }
 
 
+KV_NORM = {f'{_ATTN[0]}.{part}_bn.{{p}}': f'{_ATTN[1]}.{part}.norm.{{p}}' for part in 'kv'}
+
+
 def checkpoint_filter_fn(checkpoint: Mapping, model: SpikformerSemm) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
     state = unwrap(checkpoint)
     if not is_ours(model, state):
-        state = rename(state, KEYS)
-        if not model.kv_norm:  # norms that nothing uses
-            state = {key: value for key, value in state.items() if '.attn.k.norm.' not in key}
-            state = {key: value for key, value in state.items() if '.attn.v.norm.' not in key}
+        state = rename(state, {**KV_NORM, **KEYS} if model.kv_norm else KEYS)
         state = join(state, _joined(model.num_experts))
         state = {key: _as_conv(key, value) for key, value in state.items()}
     return check_fit(model, state, adapt=('head', 'stem.0.conv.conv'))
