@@ -14,6 +14,7 @@ from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
 from .max_pool import MaxPool
+from .mixed_lif import MixedLIF
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .onednn import linear
@@ -62,6 +63,7 @@ __all__ = [
     'MapDepthwise',
     'MapNorm',
     'MaxPool',
+    'MixedLIF',
     'MultiGroupConv',
     'Neuron',
     'NormConvMlp',

@@ -10,10 +10,10 @@ Differs: The repository has two stems for ImageNet, `ima`, which halves the map 
     counts of parameters include them. The classifier of CIFAR weights each of 8 x 8 positions and T steps: other maps
     are averaged into 8 x 8 cells first and its weights are averaged for other T, both exact where the published code
     runs. In the blocks of ImageNet the code gives the neurons behind the attention T * B steps of one sequence, so that
-    images of a batch change each other; here each image is alone, the same for a batch of one, unless `mixed_batch`
-    asks for it. Sub-grids of odd maps are filled up with zeros behind the neurons, which adds nothing to any sum.
-    Stochastic depth is ours; the code declares it and does not use it. STEP's sglformer_cifar is left out:
-    docs/spiking.md.
+    images of a batch change each other. The published models were made so, and so are these; `mixed_batch=False` keeps
+    images apart. For a batch of one they are the same. Sub-grids of odd maps are filled up with zeros behind the
+    neurons, which adds nothing to any sum. Stochastic depth is ours; the code declares it and does not use it. STEP's
+    sglformer_cifar is left out: docs/spiking.md.
 
 Shapes: T time steps, B batch, TB maps with the step slowest, C channels, H and W height and width of the map.
 """
@@ -33,6 +33,7 @@ from ..base import StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
 from ..layers import (
     LIF,
+    MixedLIF,
     Neuron,
     Repeat,
     SpikingConv,
@@ -88,16 +89,6 @@ class LocalMixer(nn.Module):
         return x + self.reduce(self.spread(self.expand(x)))
 
 
-class MixedLIF(LIF):
-    """LIF neuron that takes all T * B maps for the steps of one sequence, so that an image meets what others left.
-
-    Source: ZhangHanN1/SGLFormer@4821b13:imagenet/sglformer_ima.py:Attention.proj_lif
-    """
-
-    def run(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat(self.steps(x.split(1)))
-
-
 class Block(nn.Module):
     """Attention and channel mixer in residual branches, behind local mixing in the first block.
 
@@ -151,7 +142,7 @@ class SglFormer(StagedBackbone):
             excepted.
         step_pool: Whether the classifier weights 8 x 8 positions and each time step instead of averaging them;
             `global_pool='avg'` then stands for it, and any other pooling replaces it.
-        mixed_batch: Whether the neurons behind the attention pass their membranes on from image to image, the first
+        mixed_batch: Whether neurons behind the attention take the images of a batch for further time steps, the first
             block's excepted, as the published code of ImageNet does: what an image gives then depends on the others.
         num_steps: T. With `step_pool` there are weights for each of them, which are averaged when `set_num_steps` asks
             for another number.
@@ -370,6 +361,7 @@ def _sglformer_ima(variant: str, pretrained: bool, embed_dim: int, **kwargs: Any
     numbers = {
         'embed_dim': embed_dim,
         'num_heads': embed_dim // 64,
+        'mixed_batch': True,
         'stem_dims': tuple(embed_dim // part for part in (8, 4, 2, 1, 1)),
     }
     return create(SglFormer, variant, pretrained, checkpoint_filter_fn, **{**numbers, **kwargs})
