@@ -4,13 +4,15 @@
 # Needs data/imagenet. 8 GPUs x 24 pictures.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    '../_base_/datasets/imagenet_spikingformer.py',
     '../_base_/schedules/step_410e.py',
     '../_base_/classification_runtime.py',
 ]
 
 model = dict(model_name='spikf_semm_imagenet')
 train_dataloader = dict(batch_size=24)
+val_dataloader = dict(batch_size=24)
+test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=20),
