@@ -42,6 +42,8 @@ _NARROW = {
     'qkformer': {'embed_dim': 16, 'depths': [1, 1, 1], 'num_heads': 2, 'num_steps': 2},
     'sdt': {'embed_dim': 16, 'depth': 1, 'num_steps': 2},
     'spikingformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
+    'sglformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'stem_dims': [4, 4, 8, 16, 16], 'num_steps': 2},
+    'spikformer_semm': {'embed_dim': 16, 'depth': 1, 'expert_dim': 8, 'mlp_dim': 32, 'num_steps': 2},
     'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
 }
 

@@ -36,7 +36,8 @@ def official_state(record: dict) -> dict[str, torch.Tensor]:
 def unused_parameters(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> int:
     """Numbers of a published state dict that its own forward pass never reads, so that a family drops them."""
     table = sys.modules[type(model).__module__].KEYS
-    return sum(value.numel() for key, value in state.items() if not rename({key: value}, table))
+    weights = {key: value for key, value in state.items() if '.running_' not in key}
+    return sum(value.numel() for key, value in weights.items() if not rename({key: value}, table))
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from .complex_blend import ComplexBlend, RowBlend
 from .constants import constant
 from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
-from .encoding import ENCODINGS, check_encoding, encode
 from .dual_spike_attention import DualSpikeAttention, attend_spikes
+from .encoding import ENCODINGS, check_encoding, encode
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .integer_neurons import ILIF, NILIF
@@ -43,7 +43,9 @@ from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, i
 from .spiking import IF, LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
-from .spiking_stem import SpikingConv
+from .spiking_stem import SpikingConv, stem_levels
+from .step_pool import StepPool
+from .sub_grid import sub_grids, whole_grid
 from .surrogate import SURROGATES, fire
 from .timed_neurons import GLIF, PSN
 from .transition import Stem, Transition
@@ -74,8 +76,8 @@ __all__ = [
     'ComplexBlend',
     'ConvNorm',
     'DistilledHead',
-    'GroupedNeuron',
     'DualSpikeAttention',
+    'GroupedNeuron',
     'LayerNormLinear',
     'MapAttention',
     'MapDepthwise',
@@ -100,6 +102,7 @@ __all__ = [
     'SpikingMlp',
     'SpikingSelfAttention',
     'Stem',
+    'StepPool',
     'TernaryIF',
     'TokenLabelHead',
     'TokenQK',
@@ -155,7 +158,10 @@ __all__ = [
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'stem_levels',
+    'sub_grids',
     'wavelet',
+    'whole_grid',
     'widened',
     'window_linear',
     'window_merge',

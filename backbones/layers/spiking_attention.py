@@ -65,12 +65,17 @@ class SpikingSelfAttention(nn.Module):
         self.proj = ConvNorm(dim, dim, bias=proj_bias, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (_heads(y, self.num_heads) for y in self.qkv_neuron(self.qkv(x)).chunk(3, 1))  # TB h d N
+        y = self.product(self.qkv_neuron(self.qkv(x)))
+        return self.proj(self.attn_neuron(y * self.scale))
+
+    def product(self, spikes: torch.Tensor) -> torch.Tensor:
+        """q k^T v of each head: (T * B, 3 C, H, W) -> (T * B, C, H, W)."""
+        count, channels, *sides = spikes.shape
+        q, k, v = (_heads(y, self.num_heads) for y in spikes.chunk(3, 1))  # TB h d N
         length, width = q.shape[3], q.shape[2]
         k = k.transpose(2, 3)
         y = v @ (k @ q) if isinstance(length, int) and length < width else (v @ k) @ q
-        y = free_reshape(y * self.scale, *x.shape)
-        return self.proj(self.attn_neuron(y))
+        return free_reshape(y, count, channels // 3, *sides)
 
 
 class TokenQK(nn.Module):
