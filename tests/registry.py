@@ -18,6 +18,8 @@ import backbones
 from backbones.base import Stage, StagedBackbone
 from backbones.layers import Neuron
 
+SMALL = 32  # pixels: the largest side of pictures that count as small
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -97,8 +99,13 @@ def has_public_code(name: str) -> bool:
 
 
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
-    """The wanted (height, width) in pixels, or the only one that the variant takes."""
-    return wanted if facts(name).any_size else facts(name).img_size
+    """The wanted (height, width) in pixels, or the only one that the variant takes.
+
+    What is made for small pictures gets at most 32 x 48 pixels: its maps are as large as those of others at 256.
+    """
+    if not facts(name).any_size:
+        return facts(name).img_size
+    return (min(wanted[0], 32), min(wanted[1], 48)) if max(facts(name).img_size) <= SMALL else wanted
 
 
 def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None = None) -> tuple[int, ...]:
