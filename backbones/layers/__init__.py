@@ -11,6 +11,7 @@ from .conv_mlp import NormConvMlp
 from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_eval
 from .dual_spike_attention import DualSpikeAttention, attend_spikes
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
+from .haar import haar_matrix
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
@@ -107,6 +108,7 @@ __all__ = [
     'fuse_conv_norm',
     'gather_groups',
     'gelu',
+    'haar_matrix',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',

@@ -13,6 +13,7 @@ from . import (
     spiking_resformer,
     strip_mlp,
     svt,
+    swformer,
     swin_mlp,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     'spiking_resformer',
     'strip_mlp',
     'svt',
+    'swformer',
     'swin_mlp',
 ]
