@@ -12,8 +12,10 @@ import pytest
 import timm
 import torch
 from timm.models import model_entrypoint
+from torch import nn
 
 import backbones
+from backbones.base import Stage, StagedBackbone
 from backbones.layers import Neuron
 
 
@@ -98,3 +100,13 @@ def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None =
     """
     _, *steps, own, _, _ = facts(name).input_shape
     return (batch, *steps, channels or own, *size(name, wanted))
+
+
+def shortened(model: nn.Module) -> nn.Module:
+    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
+    for module in model.modules():
+        if isinstance(module, Stage):
+            module.blocks = module.blocks[:2]
+        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
+            module.stages = module.stages[:2]
+    return model.eval()

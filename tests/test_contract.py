@@ -10,9 +10,18 @@ from timm.models import group_parameters
 from torch import nn
 
 import backbones
-from registry import facts, shape, variants
+from backbones import base
+from registry import facts, shape, shortened, variants
 
 SIZE = (64, 96)  # height and width in pixels
+
+
+def export_params() -> list:
+    """All variants; those with maps are `full`, since test_export traces their pyramids with free sides anyway."""
+    return [
+        pytest.param(*param.values, marks=pytest.mark.full) if facts(param.values[0]).maps else param
+        for param in variants()
+    ]
 
 
 @pytest.fixture(scope='module', params=variants())
@@ -46,6 +55,18 @@ def test_contract_forward(model, images):
     assert model(images).shape == (2, 7)
     assert model(images).isfinite().all()
     assert torch.allclose(model(images[:1]), model(images)[:1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_contract_images_in_parts(model, images, monkeypatch):
+    """A stage that takes an image at a time in evaluation gives what it gives for all at once."""
+    model, images = copy.deepcopy(model).double(), images.double()
+    maps = model.forward_intermediates(images, intermediates_only=True) if model.layout != 'NC' else []
+    whole = [model(images), *maps]
+    monkeypatch.setattr(base, 'PART', 1)
+    maps = model.forward_intermediates(images, intermediates_only=True) if model.layout != 'NC' else []
+    for a, b in zip(whole, [model(images), *maps], strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 @torch.no_grad()
@@ -250,8 +271,10 @@ def test_contract_eval_keeps_nothing(name, images):
 
 
 @torch.no_grad()
-def test_contract_export(name, model):
+@pytest.mark.parametrize('every', export_params())
+def test_contract_export(every):
     """One exported program serves any batch, and any height and width past the last stride where these are free."""
+    model = shortened(timm.create_model(every, num_classes=7))
     least = max(32, model.feature_info[-1]['reduction']) + 1
     axis = len(model.input_shape()) - 2
     names = {0: ('batch', 1), **({axis: ('height', least), axis + 1: ('width', least)} if model.any_size else {})}
@@ -267,7 +290,7 @@ def test_contract_export(name, model):
 
 def test_contract_compile(name, images):
     """The whole forward and backward is one graph."""
-    model = timm.create_model(name, num_classes=7).train()
+    model = shortened(timm.create_model(name, num_classes=7)).train()
     twin = copy.deepcopy(model)
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend='eager')

@@ -14,12 +14,11 @@ import timm
 import torch
 from torch import nn
 
-from backbones.base import Stage, StagedBackbone
 from backbones.deploy import export_onnx, fuse
 from backbones.deploy.detector import AnchorDetector, keep_scores
 from backbones.deploy.export import Disagreement
 from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
-from registry import facts, smallest, variants
+from registry import facts, shortened, smallest, variants
 from tools import export as tool
 
 ROOT = Path(__file__).parents[1]
@@ -53,16 +52,6 @@ def _value(text: str):
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def shortened(model: nn.Module) -> nn.Module:
-    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
-    for module in model.modules():
-        if isinstance(module, Stage):
-            module.blocks = module.blocks[:2]
-        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
-            module.stages = module.stages[:2]
-    return model.eval()
 
 
 def run(path: Path, x: torch.Tensor) -> list[np.ndarray]:

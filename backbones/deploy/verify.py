@@ -10,6 +10,7 @@ import torch
 
 __all__ = ['Check', 'Disagreement', 'Thresholds', 'compare_detections', 'compare_tensors', 'session', 'verify']
 
+SPIKES = 1e-3  # share of a layer's spikes that rounding may move
 BORDER = 1e-3  # how near to a threshold (of score or overlap) rounding may decide
 
 
@@ -22,12 +23,15 @@ class Check:
         output: Name of the output.
         error: Largest difference, relative to the largest value of the model's output.
         boxes: Boxes that were compared; None for an output that holds no boxes.
+        spikes: Largest share of a layer's spikes that the model would move; the error is then that of the model with
+            the file's spikes in place of its own. None without neurons.
     """
 
     shape: tuple[int, ...]
     output: str
     error: float
     boxes: int | None = None
+    spikes: float | None = None
 
 
 class Thresholds(NamedTuple):
@@ -60,6 +64,8 @@ def verify(
     inputs: Sequence[torch.Tensor],
     tolerance: float,
     thresholds: Thresholds | None = None,
+    spikes: Sequence[str] = (),
+    forced: Callable[..., tuple[dict[str, torch.Tensor], list[int]]] | None = None,
 ) -> list[Check]:
     """Compare an ONNX model with what it was made from.
 
@@ -70,6 +76,8 @@ def verify(
         inputs: Batches to run.
         tolerance: Largest relative error.
         thresholds: Of the detector that gave `dets`.
+        spikes: Outputs of the file that are what its neurons give.
+        forced: Like `reference`, but given those too; it also gives how many of them the model would move, by layer.
 
     Returns:
         One entry per input and output (`dets` and `labels` make one).
@@ -83,13 +91,20 @@ def verify(
         raise Disagreement(f'ONNX Runtime cannot load the exported model: {_first_line(error)}.') from error
     checks = []
     for x in inputs:
-        expected = {name: value.numpy() for name, value in reference(x).items() if name in names}
+        wanted = [*names, *spikes]
         try:
-            given: dict[str, Any] = dict(zip(expected, run.run(list(expected), {'input': x.numpy()}), strict=True))
+            given: dict[str, Any] = dict(zip(wanted, run.run(wanted, {'input': x.numpy()}), strict=True))
         except Exception as error:
             raise Disagreement(
                 f'ONNX Runtime cannot run the exported model on shape {tuple(x.shape)}: {_first_line(error)}.'
             ) from error
+        moved = None
+        if forced is None:
+            values = reference(x)
+        else:
+            values, differing = forced(x, [torch.from_numpy(given[name]) for name in spikes])
+            moved = _moved(differing, [given[name].size for name in spikes])
+        expected = {name: value.numpy() for name, value in values.items() if name in names}
         for name in expected:
             if name == 'labels' and thresholds is not None:
                 continue
@@ -97,7 +112,7 @@ def verify(
                 error, boxes = compare_detections(expected, given, tolerance, thresholds)
             else:
                 error, boxes = compare_tensors(expected[name], given[name]), None
-            checks.append(Check(tuple(x.shape), name, error, boxes))
+            checks.append(Check(tuple(x.shape), name, error, boxes, moved))
     wrong = [check for check in checks if not check.error <= tolerance]  # a NaN is wrong too
     if wrong:
         worst = max(wrong, key=lambda check: check.error if np.isfinite(check.error) else np.inf)
@@ -107,6 +122,21 @@ def verify(
             f'({len(wrong)} of {len(checks)} outputs differ).'
         )
     return checks
+
+
+def _moved(differing: Sequence[int], sizes: Sequence[int]) -> float:
+    """Largest share of a layer's spikes that differ.
+
+    Raises:
+        Disagreement: More differ than rounding can move; two are allowed in the smallest layer.
+    """
+    for layer, (count, size) in enumerate(zip(differing, sizes, strict=True)):
+        if count > max(2, SPIKES * size):
+            raise Disagreement(
+                f'The neurons of the exported model must fire as those of PyTorch for the same input but for '
+                f'{SPIKES:g} of them, but {count} of {size} outputs of the neurons called as number {layer} differ.'
+            )
+    return max((count / size for count, size in zip(differing, sizes, strict=True)), default=0.0)
 
 
 def _first_line(error: Exception) -> str:

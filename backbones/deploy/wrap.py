@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .detector import AnchorDetector, is_detector
+from .spikes import listening, neurons, replaced
 
 __all__ = ['Exportable', 'Kind', 'as_text', 'describe', 'pretrained_cfg']
 
@@ -20,6 +21,8 @@ class Exportable(nn.Module):
     - classifier: `output`, whatever single tensor the network gives
     - pyramid: maps (B, C, h, w), `feat_s8`, ... by stride
     - detector: `dets` (B, K, 5) and `labels` (B, K); then, for comparing, the head's maps `score_s8`, `delta_s8`, ...
+
+    What the neurons of a spiking network give follows, for comparing too: `spikes_0`, ... in the order of their calls.
 
     Args:
         network: Model in eval mode.
@@ -47,14 +50,18 @@ class Exportable(nn.Module):
         self.extra: tuple[str, ...] = ()  # outputs that are compared and left out of the file
         self.strides: tuple[int, ...] = tuple(_info(network, 'reduction') or ())
         self._last: tuple[bool, ...] = ()  # which maps have their channels last
-        if is_detector(network):
-            self.network = AnchorDetector(network)
+        detector = is_detector(network)
+        self.network = AnchorDetector(network) if detector else network
+        with listening(self.network) as spikes:
+            given = _try(self.network, example) if not detector or neurons(network) else None
+        if detector:
             self.strides = tuple(int(max(stride)) for stride in self.network.strides)
             self.kind, self.names = 'detector', ('dets', 'labels')
             self.extra = tuple(f'{what}_s{stride}' for what in ('score', 'delta') for stride in self.strides)
         else:
-            self.network = network
-            self._look(_try(network, example), example)
+            self._look(given, example)
+        self.spikes = tuple(f'spikes_{i}' for i in range(len(spikes)))
+        self.extra += self.spikes
         self.normalize = mean is not None
         if mean is not None and std is not None:
             self.register_buffer('factor', 1 / torch.tensor(std)[:, None, None], persistent=False)
@@ -85,6 +92,13 @@ class Exportable(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self.normalize:
             image = image * self.factor + self.shift
+        if not self.spikes:
+            return self._outputs(image)
+        with listening(self.network) as spikes:
+            outputs = self._outputs(image)
+        return (*outputs, *spikes)
+
+    def _outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self.kind == 'detector':
             scores, deltas = self.network.maps(image)
             return (*self.network.decode(image, scores, deltas), *scores, *deltas)
@@ -96,6 +110,16 @@ class Exportable(nn.Module):
     def reference(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every output by its name."""
         return dict(zip(self.names + self.extra, self(image), strict=True))
+
+    def reference_with(
+        self, image: torch.Tensor, spikes: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], list[int]]:
+        """Every output with other spikes in place of the network's own, and how many of its own differ, by layer."""
+        if self.normalize:
+            image = image * self.factor + self.shift
+        with replaced(self.network, spikes) as differing:
+            outputs = self._outputs(image)
+        return dict(zip(self.names + self.extra, (*outputs, *spikes), strict=True)), differing
 
 
 def _try(network: nn.Module, example: torch.Tensor) -> Any:

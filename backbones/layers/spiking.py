@@ -11,7 +11,7 @@ bits crosses the threshold at another step, and one moved spike moves others beh
 import torch
 from torch import nn
 
-from .lif import lif
+from .lif import has_kernels, lif
 from .parts import may_run_in_parts
 from .precision import full_precision, widened
 from .surrogate import fire, surrogate_gradient
@@ -183,7 +183,7 @@ class LIF(Neuron):
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         plain = self.v_reset == 0 and self.decay_input and self.detach_reset
-        if plain and may_run_in_parts(x):
+        if plain and (may_run_in_parts(x) or (not torch.compiler.is_compiling() and has_kernels(x, self.surrogate))):
             return lif(x, self.num_steps, self.tau, self.v_threshold, self.surrogate, self.alpha)
         return super().run(x)
 
