@@ -15,6 +15,7 @@ time. A network without positions has the layout (B, C): its features leave as (
 
 import difflib
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,8 +30,9 @@ from timm.models._input import update_model_input_size
 from torch import nn
 from torch.nn import functional as F
 
+from .layers.free import free_transpose
 from .layers.parts import by_images
-from .layers.spiking import check_steps
+from .layers.spiking import check_steps, mean_steps
 
 __all__ = ['MIN_SIZE', 'FeatureGetterNet', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
 
@@ -200,7 +202,8 @@ class StagedBackbone(nn.Module):
         repetition to it.
         """
         if self.clips:
-            return x.transpose(0, 1).flatten(0, 1)
+            batch, steps, *shape = x.shape
+            return free_transpose(x, (1, batch, steps, math.prod(shape)), (steps * batch, *shape))
         return x.repeat(self.num_steps, 1, 1, 1) if self.num_steps > 1 else x
 
     def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
@@ -242,8 +245,7 @@ class StagedBackbone(nn.Module):
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
-        if self.num_steps > 1:
-            x = x.unflatten(0, (self.num_steps, -1)).mean(0)
+        x = mean_steps(x, self.num_steps)
         if self.layout == 'NC':
             x = x[:, :, None, None]
         elif self.layout == 'NLC':
@@ -286,12 +288,18 @@ class StagedBackbone(nn.Module):
         """Run that many time steps from now on, in every module that has steps.
 
         Raises:
-            ValueError: The number is not a whole one of at least 1, or a weight is made for another one.
+            ValueError: The number is not a whole one of at least 1, or a weight is made for another one; the model is
+                then as it was.
         """
         check_steps(num_steps)
-        for module in self.modules():
-            if module is not self and hasattr(module, 'set_num_steps'):
-                module.set_num_steps(num_steps)  # type: ignore[operator]
+        parts: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, 'set_num_steps')]
+        try:
+            for part in parts:
+                part.set_num_steps(num_steps)
+        except ValueError:
+            for part in parts:
+                part.set_num_steps(self.num_steps)
+            raise
         self.num_steps = num_steps
 
     def forward_intermediates(

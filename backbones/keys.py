@@ -7,12 +7,12 @@ A table maps patterns of published keys to ours. `{name}` in a pattern stands fo
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
 
-__all__ = ['check_fit', 'convert', 'is_ours', 'rename', 'unwrap']
+__all__ = ['check_fit', 'convert', 'is_ours', 'join', 'rename', 'unwrap']
 
 _CONTAINERS = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema', 'state_dict', 'model', 'model_state', 'module')
 _WRAPPERS = ('_orig_mod.', 'module.')
@@ -85,6 +85,41 @@ def rename(state: Mapping[str, torch.Tensor], table: Mapping[str, str | None]) -
             )
             + '. Is it a checkpoint of another model?'
         )
+    return result
+
+
+def join(state: Mapping[str, torch.Tensor], table: Mapping[str, Sequence[str]]) -> dict[str, torch.Tensor]:
+    """Concatenate tensors of several keys into one, along the first axis: three projections that are one of ours.
+
+    Patterns are those of a key table, as `{'{at...}.qkv.{of...}': ('{at...}.q.{of...}', '{at...}.k.{of...}')}`. Of
+    counters, which have no axis, the first stands for all.
+
+    Args:
+        state: Keys and tensors; keys that no row covers stay.
+        table: Target -> patterns of its parts, in their order.
+
+    Returns:
+        The same with one key in place of the parts of each row.
+
+    Raises:
+        ValueError: A part is there and another of the same target is not, or the target is there already.
+    """
+    rows = [(target, parts, [*map(_compile, parts)]) for target, parts in table.items()]
+    result = {}
+    for key, value in state.items():
+        fits = ((match, *row[:2]) for row in rows for pattern in row[2] if (match := pattern.fullmatch(key)))
+        match, target, parts = next(fits, (None, key, ()))
+        if match is None:
+            result[key] = value
+            continue
+        new, *parts = (_fill(name, match.groupdict()) for name in (target, *parts))
+        if new in state or not all(part in state for part in parts):
+            raise ValueError(
+                f'A checkpoint must hold either {new} or all its parts, {_some(parts)}, but this one holds '
+                f'{_some(name for name in (new, *parts) if name in state)}. Is the file whole?'
+            )
+        if new not in result:
+            result[new] = torch.cat([state[part] for part in parts]) if value.ndim else value
     return result
 
 

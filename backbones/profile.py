@@ -1,9 +1,10 @@
 """Size and cost of a model: parameters, multiply-adds, activations and operators, as a whole and layer by layer.
 
-Multiply-adds (MACs) are counted by fvcore on a traced forward pass of one image in eval mode: one for each product of
-convolutions, linear layers and matrix products; normalisations count as fvcore counts them (one for each element, two
-with affine parameters). What fvcore does not know and we do are the operators in `_macs_handles`. Element-wise sums,
-products and activation functions count nothing; `Profile.uncounted` lists them, so that nothing is left out silently.
+Multiply-adds (MACs) are counted by fvcore on a traced forward pass of one image, or one clip, in eval mode: one for
+each product of convolutions, linear layers and matrix products; normalisations count as fvcore counts them (one for
+each element, two with affine parameters). What fvcore does not know and we do are the operators in `_macs_handles`.
+Element-wise sums, products and activation functions count nothing; `Profile.uncounted` lists them, so that nothing is
+left out silently.
 """
 
 import math
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from .layers.spiking import clip_steps
 
 __all__ = ['Layer', 'Profile', 'profile']
 
@@ -97,8 +100,8 @@ def profile(model: nn.Module, input_size: Sequence[int] = (3, 224, 224), *, fuse
     The model is traced in eval mode on its own device with its own type and left as it was.
 
     Args:
-        model: Any model that takes one image batch.
-        input_size: Channels, height and width of the image, in pixels.
+        model: Any model that takes one batch of images, or of clips as ours do.
+        input_size: Channels, height and width of the image, or of each picture of a clip, in pixels.
         fused: Also profile the re-parameterised model, as `Profile.fused`.
 
     Returns:
@@ -129,7 +132,7 @@ def profile(model: nn.Module, input_size: Sequence[int] = (3, 224, 224), *, fuse
 
 def _profile(model: nn.Module, size: tuple[int, int, int], fused: Profile | None) -> Profile:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    image = torch.zeros(1, *size, device=like.device, dtype=like.dtype)
+    image = torch.zeros(1, *clip_steps(model), *size, device=like.device, dtype=like.dtype)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         macs, activations, operators = _analyses(model, image)

@@ -29,7 +29,8 @@ class Facts:
     img_size: tuple[int, int]
     num_classes: int
     num_steps: int | None  # time steps of a network of spikes, None for all others
-    input_shape: tuple[int, ...]  # (B, C, H, W), or (B, T, C, H, W) where it takes clips, with B = 1
+    clips: bool  # whether an input is a clip, in place of an image
+    input_shape: tuple[int, ...]  # (B, C, H, W), or (B, T, C, H, W) of clips, with B = 1
 
 
 @functools.cache
@@ -45,6 +46,7 @@ def facts(name: str) -> Facts:
         img_size=model.img_size,
         num_classes=model.num_classes,
         num_steps=model.num_steps if spiking else None,
+        clips=model.clips,
         input_shape=model.input_shape(),
     )
 
@@ -61,22 +63,32 @@ def families() -> dict[str, tuple[str, ...]]:
     }
 
 
-def variants(maps: bool = False) -> list:
+def variants(maps: bool = False, pictures: bool = False) -> list:
     """Every registered name as a `pytest.param`: the smallest of a family as it is, the others marked `full`.
 
-    With `maps`, those alone that have feature maps.
+    Args:
+        maps: Those alone that have feature maps.
+        pictures: Those alone that take images, and no clips.
     """
     return [
         pytest.param(name, marks=[pytest.mark.full] if rank else [])
-        for names in families().values()
+        for names in _chosen(maps, pictures)
         for rank, name in enumerate(names)
-        if facts(name).maps or not maps
     ]
 
 
-def smallest(maps: bool = False) -> list[str]:
-    """The name with the fewest parameters of each family; with `maps`, of those families that have feature maps."""
-    return [names[0] for names in families().values() if facts(names[0]).maps or not maps]
+def smallest(maps: bool = False, pictures: bool = False) -> list[str]:
+    """The name with the fewest parameters of each family; arguments as in `variants`."""
+    return [names[0] for names in _chosen(maps, pictures)]
+
+
+def _chosen(maps: bool, pictures: bool) -> list[list[str]]:
+    """Names of each family that has any."""
+    chosen = (
+        [n for n in names if (facts(n).maps or not maps) and not (pictures and facts(n).clips)]
+        for names in families().values()
+    )
+    return [names for names in chosen if names]
 
 
 def has_public_code(name: str) -> bool:

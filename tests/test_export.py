@@ -18,7 +18,7 @@ from backbones.deploy import export_onnx, fuse
 from backbones.deploy.detector import AnchorDetector, keep_scores
 from backbones.deploy.export import Disagreement
 from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
-from registry import facts, shortened, smallest, variants
+from registry import facts, shape, shortened, smallest, variants
 from tools import export as tool
 
 ROOT = Path(__file__).parents[1]
@@ -76,14 +76,15 @@ def check_plain(path: Path) -> None:
 @pytest.mark.parametrize('name', variants())
 def test_static_classifier(name: str, tmp_path: Path) -> None:
     model = shortened(timm.create_model(name))
-    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 64, 64), batch_size=1, dynamic=False)
+    whole = shape(name, 1, (64, 64))
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=whole[-3:], batch_size=1, dynamic=False)
     check_plain(report.path)
     assert report.kind == 'classifier'
-    assert [(check.shape, check.output) for check in report.checks] == [((1, 3, 64, 64), 'output')]
+    assert [(check.shape, check.output) for check in report.checks] == [(whole, 'output')]
     # whatever depends on the size alone is a constant
     assert not {'Range', 'Shape', 'ConstantOfShape', 'Resize'} & set(report.operators)
     written = metadata(report.path)
-    assert (written['model'], written['dynamic'], written['input_size']) == (name, [], [3, 64, 64])
+    assert (written['model'], written['dynamic'], written['input_size']) == (name, [], [*whole[-3:]])
     assert written['mean'] == list(model.pretrained_cfg['mean'])
     assert written['licence'] == model.pretrained_cfg['license']
 
@@ -105,12 +106,13 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
 def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A feature extractor and the report of its export."""
     model = shortened(timm.create_model(request.param, features_only=True))
-    return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=SIZE)
+    size = shape(request.param, 1, SIZE[1:])[-3:]
+    return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=size)
 
 
 # the second is the smallest picture there is, whose deepest map is a single position; the last one is larger than the
 # grids that mixers with weights of a fixed extent are made for
-FREE_SHAPES = [(1, 3, 70, 97), (2, 3, 32, 40), (1, 3, 260, 483)]
+FREE_SHAPES = [(1, (70, 97)), (2, (32, 40)), (1, (260, 483))]
 
 
 def test_pyramid_of_any_size(pyramid) -> None:
@@ -119,14 +121,14 @@ def test_pyramid_of_any_size(pyramid) -> None:
     strides = model.feature_info.reduction()
     assert report.outputs == tuple(f'feat_s{stride}' for stride in strides)
     assert metadata(report.path)['strides'] == strides
-    shapes = {check.shape for check in report.checks}
-    assert len(shapes) == 2
-    assert not {(shape[0], shape[2:]) for shape in shapes} & {(2, SIZE[1:])}
+    checked = {check.shape for check in report.checks}
+    assert len(checked) == 2
+    assert not {(found[0], found[-2:]) for found in checked} & {(2, SIZE[1:])}
     proto = onnx.load(report.path)
     axes = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
-    assert axes == ['batch', 3, 'height', 'width']
-    for shape in FREE_SHAPES:
-        x = torch.randn(shape)
+    assert axes == ['batch', *model.model.input_shape()[1:-2], 'height', 'width']
+    for batch, sides in FREE_SHAPES:
+        x = torch.randn(model.model.input_shape(batch, sides))
         for expected, given in zip(model(x), run(report.path, x), strict=True):
             assert compare_tensors(expected.detach().numpy(), given) <= 1e-4
 
@@ -136,8 +138,8 @@ def test_pyramid_in_openvino(pyramid) -> None:
     model, report = pyramid
     settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
     compiled = openvino.Core().compile_model(report.path, 'CPU', settings)
-    for shape in FREE_SHAPES:
-        x = torch.randn(shape)
+    for batch, sides in FREE_SHAPES:
+        x = torch.randn(model.model.input_shape(batch, sides))
         given = compiled(x.numpy())
         for expected, name in zip(model(x), report.outputs, strict=True):
             assert compare_tensors(expected.detach().numpy(), given[name]) <= 1e-4

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.deploy import fuse
 from backbones.layers import Affine
-from registry import facts, size, smallest, variants
+from registry import facts, shape, smallest, variants
 
 # timm's ways to hold a convolution and its norm: attributes, sequences, with activations inside, leaves of their own
 # that return, that work in place, that give float32; "same" padding; norms that nothing precedes.
@@ -58,7 +58,7 @@ def test_ours_are_fused_exactly(name: str, features: bool) -> None:
     if features and not facts(name).maps:
         pytest.skip('no maps')
     model = randomise(timm.create_model(name, features_only=features))
-    x = torch.randn(2, 3, *size(name, (96, 80)), dtype=torch.float64)
+    x = torch.randn(shape(name, 2, (96, 80)), dtype=torch.float64)
     fused = fuse(model)
     assert len(list(fused.parameters())) < len(list(model.parameters()))
     assert not norms(fused)
@@ -87,12 +87,12 @@ def test_a_second_call_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize('name', smallest())
 def test_the_model_stays_as_it_is(name: str) -> None:
     model = randomise(timm.create_model(name))
-    before, shape = copy.deepcopy(model.state_dict()), repr(model)
+    before, text = copy.deepcopy(model.state_dict()), repr(model)
     fused = fuse(model)
     with torch.no_grad():
         for parameter in fused.parameters():
             parameter.zero_()
-    assert repr(model) == shape
+    assert repr(model) == text
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
@@ -101,7 +101,7 @@ def test_timm_fuses_ours_too(name: str) -> None:
     model = randomise(timm.create_model(name))
     fused = timm.utils.reparameterize_model(model)
     assert not norms(fused)
-    assert error(model, fused, torch.randn(1, 3, *size(name, (64, 96)), dtype=torch.float64)) <= 1e-12
+    assert error(model, fused, torch.randn(shape(name, 1, (64, 96)), dtype=torch.float64)) <= 1e-12
 
 
 def test_training_mode_is_refused() -> None:

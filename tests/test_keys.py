@@ -12,8 +12,8 @@ from timm.models import model_entrypoint
 from torch import nn
 
 import backbones
-from backbones.keys import _compile, rename, unwrap
-from registry import facts, has_public_code, smallest
+from backbones.keys import _compile, join, rename, unwrap
+from registry import facts, has_public_code, shape, smallest
 
 RECORDS = Path(__file__).parent / 'records'
 
@@ -54,6 +54,30 @@ def test_rename_lists_unknown_and_double_keys():
         rename({'a': torch.zeros(1), 'b.w': torch.zeros(1), 'c.w': torch.zeros(1)}, {'a': 'a'})
     with pytest.raises(ValueError, match='met twice: x'):
         rename({'a': torch.zeros(1), 'b': torch.zeros(1)}, {'a': 'x', 'b': 'x'})
+
+
+QKV = {'{at...}.qkv.{of...}': ('{at...}.q.{of...}', '{at...}.k.{of...}', '{at...}.v.{of...}')}
+
+
+def test_join_concatenates_in_the_order_of_the_table():
+    state = {f'a.{i}.{part}.bn.bias': torch.full((2,), float(i)) + ord(part) for i in (0, 1) for part in 'vkq'}
+    counters = {f'a.0.{part}.bn.num_batches_tracked': torch.tensor(3) for part in 'qkv'}
+    joined = join({**state, **counters, 'q': torch.ones(1)}, QKV)
+    assert set(joined) == {'a.0.qkv.bn.bias', 'a.1.qkv.bn.bias', 'a.0.qkv.bn.num_batches_tracked', 'q'}
+    for i in (0, 1):
+        assert torch.equal(joined[f'a.{i}.qkv.bn.bias'], torch.cat([state[f'a.{i}.{part}.bn.bias'] for part in 'qkv']))
+    assert joined['a.0.qkv.bn.num_batches_tracked'].item() == 3
+    assert join(joined, QKV) == joined
+
+
+def test_join_asks_for_all_parts_and_nothing_else():
+    parts = {f'a.{part}.w': torch.zeros(1) for part in 'qkv'}
+    with pytest.raises(
+        ValueError, match=r'all its parts, a\.q\.w, a\.k\.w, a\.v\.w, but this one holds a\.q\.w, a\.v\.w'
+    ):
+        join({key: value for key, value in parts.items() if key != 'a.k.w'}, QKV)
+    with pytest.raises(ValueError, match=r'either a\.qkv\.w or'):
+        join({**parts, 'a.qkv.w': torch.zeros(3)}, QKV)
 
 
 def test_unwrap_takes_averaged_weights_and_drops_prefixes():
@@ -106,7 +130,7 @@ def test_convert_for_a_feature_extractor(name):
     whole.load_state_dict(backbones.convert(whole, state))
     features = timm.create_model(name, features_only=True, out_indices=(0, 1)).eval()
     features.load_state_dict(backbones.convert(features, state), strict=True)
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(shape(name, 1, (64, 64)))
     with torch.no_grad():
         expected = whole.forward_intermediates(x, indices=[0, 1], intermediates_only=True)
         assert all(torch.equal(a, b) for a, b in zip(features(x), expected, strict=True))

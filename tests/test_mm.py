@@ -38,7 +38,7 @@ def _agrees(model, maps, picture):
             assert side in (whole // stride, -(-whole // stride))
 
 
-@pytest.mark.parametrize('name', [*variants(maps=True), *FOREIGN])
+@pytest.mark.parametrize('name', [*variants(maps=True, pictures=True), *FOREIGN])
 def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     model = MODELS.build({'type': 'TimmFeatures', 'model_name': name})
     maps = model.eval()(picture)
@@ -46,7 +46,7 @@ def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     assert mm.feature_channels(name) == list(model.channels)
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 def test_levels_can_be_chosen(name, picture):
     full = TimmFeatures(name)
     some = TimmFeatures(name, out_indices=(0, -1))
@@ -57,14 +57,14 @@ def test_levels_can_be_chosen(name, picture):
         torch.testing.assert_close(got, whole)
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 def test_every_weight_left_in_gets_a_gradient(name, picture):
     model = TimmFeatures(name, out_indices=(0, 1))
     sum(m.mean() for m in model(picture)).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 @pytest.mark.parametrize('stages', [-1, 0, 1, 2])
 def test_frozen_stages_stay_as_they_are(name, stages, picture):
     if stages >= len(TimmFeatures(name).channels):
@@ -98,7 +98,7 @@ def test_norm_eval_keeps_statistics(picture):
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize('name', smallest(maps=True))
+@pytest.mark.parametrize('name', smallest(maps=True, pictures=True))
 def test_gradient_checkpointing_changes_no_gradient(name):
     picture = torch.randn(2, 3, 64, 64)
     models = [TimmFeatures(name, with_cp=flag, norm_eval=True) for flag in (False, True)]
@@ -140,7 +140,7 @@ def _official(name):
     return {key: torch.from_numpy(value).float() for key, value in parity.state_arrays(record).items()}
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 @pytest.mark.parametrize('form', ['timm', 'official', 'wrapper', 'detector', 'checkpoint_path'])
 def test_weights_of_each_kind_load(name, form, tmp_path, picture):
     whole = timm.create_model(name).eval()
@@ -199,7 +199,7 @@ class _Detector(nn.Module):
         self.head = nn.Conv2d(8, 8, 1)
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 def test_layer_decay_covers_every_weight_once(name):
     model = _Detector(TimmFeatures(name))
     config = {
@@ -221,7 +221,7 @@ def test_layer_decay_covers_every_weight_once(name):
         assert decay[id(p)] == (0.0 if p.ndim <= 1 or key in exempt else 0.1)
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True), 'test_resnet'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 def test_layer_decay_knows_mmpretrains_classifier(name):
     pytest.importorskip('mmpretrain.models')
     model = MODELS.build({'type': 'mmpretrain.TimmClassifier', 'model_name': name})

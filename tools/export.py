@@ -79,7 +79,7 @@ def _export(options: argparse.Namespace) -> 'ExportReport':
     return export_onnx(
         model.eval(),
         output,
-        input_size=_input_size(options) or size,
+        input_size=_input_size(options, model) or size,
         batch_size=options.batch_size,
         dynamic=DYNAMIC[options.dynamic],
         opset=options.opset,
@@ -103,14 +103,17 @@ def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor |
     return pictures.load(model, paths, not options.normalize)
 
 
-def _input_size(options: argparse.Namespace) -> tuple[int, ...] | None:
+def _input_size(options: argparse.Namespace, model: 'nn.Module') -> tuple[int, ...] | None:
     if options.input_size:
         return tuple(options.input_size)
     if not options.img_size:
         return None
     if len(options.img_size) > 2:
         raise ValueError(f'--img-size takes one side or height and width, but got {len(options.img_size)} numbers')
-    return (3, options.img_size[0], options.img_size[-1])
+    from backbones.deploy.wrap import pretrained_cfg
+
+    channels = (pretrained_cfg(model).get('input_size') or (3,))[0]
+    return (channels, options.img_size[0], options.img_size[-1])
 
 
 def _timm_model(options: argparse.Namespace) -> 'nn.Module':

@@ -22,6 +22,7 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch import nn
 
+from ..layers.spiking import clip_steps
 from .detector import is_detector
 from .fuse import fuse
 from .spikes import Drift, runs
@@ -98,6 +99,7 @@ def export_onnx(
         model: A float32 model in eval mode; it stays as it is.
         path: Where the file goes.
         input_size: (channels, height, width) that the file is meant for; the model's own (`pretrained_cfg`) if None.
+            A file of a model of clips takes (batch, steps, channels, height, width), and its steps are not free.
         batch_size: Batch to trace with; at least 2 where the batch is free, since torch takes 1 for a constant.
         dynamic: True: batch, height and width are free; 'batch': the batch alone; False: nothing.
         opset: Version of the ONNX operators, 18 to 23.
@@ -124,15 +126,22 @@ def export_onnx(
     size = _input_size(model, input_size, dynamic)
     _check_arguments(model, path, batch_size, dynamic, opset, facts if normalize else None)
     network = (fuse(model) if fused else copy.deepcopy(model)).cpu()
-    example = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+    steps = clip_steps(network)
+    example = torch.randn(1, *steps, *size, generator=torch.Generator().manual_seed(0))
     module = Exportable(network, example, *((facts['mean'], facts['std']) if normalize else ()))
-    axes = {True: {0: 'batch', 2: 'height', 3: 'width'}, 'batch': {0: 'batch'}, False: {}}[dynamic]
-    proto = _trace(module, (batch_size, *size), axes, opset)
+    shape, last = (batch_size, *steps, *size), len(steps) + 3
+    axes = {True: {0: 'batch', last - 1: 'height', last: 'width'}, 'batch': {0: 'batch'}, False: {}}[dynamic]
+    proto = _trace(module, shape, axes, opset)
     facts.update(
-        input_size=size, strides=module.strides or None, dynamic=list(axes.values()), normalize=normalize, **_versions()
+        input_size=size,
+        num_steps=steps[0] if steps else None,
+        strides=module.strides or None,
+        dynamic=list(axes.values()),
+        normalize=normalize,
+        **_versions(),
     )
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
-    inputs = _inputs(module, (batch_size, *size), axes, check_sizes) if check else []
+    inputs = _inputs(module, shape, axes, check_sizes) if check else []
     shown = [] if samples is None or not check else list(samples.float().split(1 if axes else samples.shape[0]))
     inputs += shown
     drift = {}
@@ -207,10 +216,12 @@ def _versions() -> dict[str, str]:
 
 def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], opset: int) -> onnx.ModelProto:
     """The graph of the module with its axes named, cleaned of everything but operators and constants."""
-    if 2 in axes:  # every map of the trace must be larger than 1 x 1, and no side equal to another: else they are fixed
+    if (
+        len(axes) > 1
+    ):  # every map of the trace must be larger than 1 x 1, and no side equal to another: else they are fixed
         least = 4 * max(module.strides, default=32)
-        height, width = (max(side, least) for side in shape[2:])
-        shape = (*shape[:2], height, width + least // 4 if width == height else width)
+        height, width = (max(side, least) for side in shape[-2:])
+        shape = (*shape[:-2], height, width + least // 4 if width == height else width)
     free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -287,9 +298,9 @@ def _inputs(
 ) -> list[torch.Tensor]:
     """Random pictures of other batches and sizes than the traced ones, as far as these are free."""
     generator = torch.Generator().manual_seed(0)
-    batch, channels, height, width = shape
+    batch, *inner, height, width = shape
     batches = [b for b in (1, 3, 2) if b != batch][:2] if axes else [batch]
-    if 2 not in axes:
+    if len(axes) < 2:
         sizes = [(height, width)]
     elif sizes is None:
         sizes = [
@@ -297,7 +308,7 @@ def _inputs(
             (max(48, height // 2), max(40, width // 2)),
         ]
     count = max(len(batches), len(sizes))
-    shapes = [(batches[i % len(batches)], channels, *sizes[i % len(sizes)]) for i in range(count)]
+    shapes = [(batches[i % len(batches)], *inner, *sizes[i % len(sizes)]) for i in range(count)]
     pictures = [torch.randn(shape, generator=generator) for shape in shapes]
     if module.kind == 'detector':
         pictures = [_with_boxes(module, picture) for picture in pictures]

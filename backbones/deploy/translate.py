@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..layers import free
+from ..layers import free, max_pool
 from . import detector
 
 __all__ = ['translations']
@@ -16,6 +16,7 @@ def translations() -> dict[Any, Callable]:
         free.transpose._opoverload: _transpose,
         free.narrow._opoverload: _narrow,
         free.pad._opoverload: _pad,
+        max_pool.max_pool._opoverload: _max_pool,
         detector.keep_scores._opoverload: _keep_scores,
     }
 
@@ -49,6 +50,10 @@ def _pad(x, axis: int, before: int, length: Any):
     side = op.Shape(x, start=axis, end=axis + 1)
     behind = op.Sub(op.Reshape(length, op.Constant(value_ints=[1])), op.Add(side, begin))
     return op.Pad(x, op.Concat(begin, behind, axis=0), None, axes)
+
+
+def _max_pool(x, side: int, stride: int, padding: int):
+    return _op().MaxPool(x, kernel_shape=[side, side], strides=[stride, stride], pads=[padding] * 4)
 
 
 def _keep_scores(boxes, scores, iou_threshold: float, most: int):

@@ -84,7 +84,7 @@ class Exportable(nn.Module):
         self._last = tuple(m.shape[1] != c and m.shape[-1] == c for m, c in zip(maps, channels, strict=True))
         if len(self.strides) != len(maps):
             heights = [m.shape[1 if last else 2] for m, last in zip(maps, self._last, strict=True)]
-            self.strides = tuple(max(1, round(example.shape[2] / height)) for height in heights)
+            self.strides = tuple(max(1, round(example.shape[-2] / height)) for height in heights)
         repeated = len(set(self.strides)) < len(self.strides)
         self.kind = 'pyramid'
         self.names = tuple(f'feat_s{s}_{i}' if repeated else f'feat_s{s}' for i, s in enumerate(self.strides))

@@ -21,9 +21,9 @@ LEVELS = 16  # sides up to 2^16 positions
 def haar_matrix(length: Any, like: torch.Tensor) -> torch.Tensor:
     """Orthogonal matrix (n, n) whose rows are the basis of a side of n positions.
 
-    Row 0 is 1 / sqrt(n). Each other row belongs to a position p, the odd multiples of a power of two a, from the largest
-    power to 1: it is 1 / sqrt(a (a + b) / b) for the a positions in front of p and -1 / sqrt(b (a + b) / a) for the
-    b = min(a, n - p) positions from p on; where a = b, +-1 / sqrt(2 a).
+    Row 0 is 1 / sqrt(n). Each other row belongs to a position p, an odd multiple of a power of two a; those of the
+    largest power come first. It is 1 / sqrt(a (a + b) / b) for the a positions in front of p and
+    -1 / sqrt(b (a + b) / a) for the b = min(a, n - p) positions from p on: where a = b, +-1 / sqrt(2 a).
 
     Args:
         length: Positions n of the side: a number, or a symbol of an exported program.

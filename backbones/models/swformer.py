@@ -33,6 +33,7 @@ from ..layers import (
     ConvNorm,
     Neuron,
     Repeat,
+    SpikingConv,
     SpikingMlp,
     TernaryIF,
     free_reshape,
@@ -235,12 +236,12 @@ class SWFormer(StagedBackbone):
         widths = [embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim]
         layers: list[nn.Module] = []
         for i, (before, width, pool) in enumerate(zip([in_chans, *widths], widths, pools, strict=False)):
-            parts: list[nn.Module] = [ConvNorm(before, width, 3, **dd)]
-            parts += [] if i else [Repeat(num_steps)]
-            parts += [neuron()] if stem_spikes or width < embed_dim else []
-            layers.append(nn.Sequential(*parts, *([nn.MaxPool2d(3, 2, 1)] if pool else [])))
-            self.feature_info.append({'num_chs': width, 'reduction': 2 ** sum(pools[: i + 1]), 'module': f'stem.{i}'})
-        self.feature_info = [*self.feature_info[1:3], {**self.feature_info[3], 'module': 'stages.0'}]
+            fires: Any = neuron if stem_spikes or i < 3 else nn.Identity
+            repeat = None if i else Repeat(num_steps)
+            layers.append(SpikingConv(before, width, fires, pool='spikes' if pool else None, repeat=repeat, **dd))
+            level = {'num_chs': width, 'reduction': 2 ** sum(pools[: i + 1]), 'module': f'stem.{i}'}
+            self.feature_info += [level] if i in self.stem_taps else []
+        self.feature_info.append({'num_chs': embed_dim, 'reduction': 2 ** sum(pools), 'module': 'stages.0'})
         self.stem = nn.Sequential(*layers, Position(embed_dim, nn.Identity() if stem_spikes else neuron(), **dd))
         blocks = [
             Block(
@@ -299,10 +300,10 @@ _BLOCK = 'stages.0.blocks.{i}'
 KEYS: dict[str, str | None] = {
     '{neuron...}.threshold': None,  # constants of STEP's neurons
     '{neuron...}.act_fun.alpha': None,
-    'patch_embed.proj_conv.{p}': 'stem.0.0.conv.{p}',
-    'patch_embed.proj_bn.{p}': 'stem.0.0.norm.{p}',
-    **{f'patch_embed.proj_conv{n}.{{p}}': f'stem.{n}.0.conv.{{p}}' for n in (1, 2, 3)},
-    **{f'patch_embed.proj_bn{n}.{{p}}': f'stem.{n}.0.norm.{{p}}' for n in (1, 2, 3)},
+    'patch_embed.proj_conv.{p}': 'stem.0.conv.conv.{p}',
+    'patch_embed.proj_bn.{p}': 'stem.0.conv.norm.{p}',
+    **{f'patch_embed.proj_conv{n}.{{p}}': f'stem.{n}.conv.conv.{{p}}' for n in (1, 2, 3)},
+    **{f'patch_embed.proj_bn{n}.{{p}}': f'stem.{n}.conv.norm.{{p}}' for n in (1, 2, 3)},
     'patch_embed.rpe_conv.{p}': 'stem.4.conv_norm.conv.{p}',
     'patch_embed.rpe_bn.{p}': 'stem.4.conv_norm.norm.{p}',
     **{f'block.{{i}}.mlp.fc{n}_conv.{{p}}': f'{_BLOCK}.mlp.fc{n}.conv.{{p}}' for n in (1, 2)},
@@ -327,7 +328,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: SWFormer) -> dict[str, torc
         for name, value in state.items():
             if name.endswith('mixer.weigh.conv.weight'):
                 state[name] = value.mT.flatten(0, 1)[:, :, None, None]  # group in out -> channels in 1 1
-    return check_fit(model, state, adapt=('head', 'stem.0.0.conv'))
+    return check_fit(model, state, adapt=('head', 'stem.0.conv.conv'))
 
 
 def _cfg(url: str = '', **kwargs: Any) -> dict[str, Any]:
@@ -340,7 +341,7 @@ def _cfg(url: str = '', **kwargs: Any) -> dict[str, Any]:
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
-        'first_conv': 'stem.0.0.conv',
+        'first_conv': 'stem.0.conv.conv',
         'classifier': 'head',
         'license': 'none',
         'origin_url': 'https://github.com/bic-L/Spiking-Wavelet-Transformer',

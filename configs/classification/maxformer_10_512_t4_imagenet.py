@@ -1,0 +1,15 @@
+# Max-Former-10-512 of four steps on ImageNet-1K, as published.
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/classification/maxformer_10_512_t4_imagenet.py --launcher pytorch --amp
+# Expected on the validation split: top-1 79.86 (Fang et al., arXiv 2505.18608). Not rerun here.
+# Needs data/imagenet. 8 GPUs x 64 pictures.
+_base_ = ['maxformer_10_384_t4_imagenet.py']
+
+model = dict(
+    model_name='maxformer_10_512_t4',
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.4), dict(type='CutMix', alpha=1.0)]),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=5, end=200, convert_to_iter_based=True),
+]
