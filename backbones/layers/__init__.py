@@ -12,6 +12,7 @@ from .conv_norm import Affine, BatchNorm2d, ConvNorm, fuse_conv_norm, require_ev
 from .dual_spike_attention import DualSpikeAttention, attend_spikes
 from .encoding import ENCODINGS, check_encoding, encode
 from .free import covering, free_narrow, free_pad, free_reshape, free_transpose
+from .haar import haar_matrix
 from .head import DistilledHead, LayerNormLinear, NormLinear
 from .integer_neurons import ILIF, NILIF
 from .map_depthwise import MapDepthwise, ResidualDepthwise
@@ -25,7 +26,6 @@ from .neurons import CLIF, EIF, KLIF, PLIF
 from .onednn import linear
 from .overlap import overlap_merge, overlap_partition
 from .pairs import fold_pairs, pair_product
-from .parametric_lif import ParametricLIF
 from .parts import by_images
 from .patch import PatchEmbed, pad_to_patches, zero_pad
 from .peaks import peak_gate
@@ -89,7 +89,6 @@ __all__ = [
     'NormConvMlp',
     'NormLinear',
     'NormMlp',
-    'ParametricLIF',
     'PatchEmbed',
     'Pointwise',
     'RepDepthwise',
@@ -137,6 +136,7 @@ __all__ = [
     'gather_groups',
     'gelu',
     'grouped',
+    'haar_matrix',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',

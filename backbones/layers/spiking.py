@@ -274,6 +274,7 @@ class TernaryIF(Neuron):
         num_steps: Time steps T.
         v_threshold: Charge for +1.
         negative: Charge for -1, without its sign.
+        detach_reset: Whether the reset passes no gradient to the spikes.
         surrogate: Name of the surrogate gradient.
         alpha: Its sharpness.
 
@@ -285,11 +286,12 @@ class TernaryIF(Neuron):
         num_steps: int = 4,
         v_threshold: float = 1.0,
         negative: float = 0.501,
+        detach_reset: bool = False,
         surrogate: str = 'sigmoid',
         alpha: float = 4.0,
     ) -> None:
         super().__init__(num_steps, v_threshold, surrogate, alpha)
-        self.negative = negative
+        self.negative, self.detach_reset = negative, detach_reset
 
     def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return v + x
@@ -298,4 +300,4 @@ class TernaryIF(Neuron):
         return super().spike(h) - fire(-h - self.negative, self.surrogate, self.alpha)
 
     def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        return h - s.detach().abs() * h
+        return h - (s.detach() if self.detach_reset else s).abs() * h

@@ -19,8 +19,10 @@ from . import (
     spikformer_semm,
     spiking_resformer,
     spikingformer,
+    spiking_resformer,
     strip_mlp,
     svt,
+    swformer,
     swin_mlp,
 )
 
@@ -43,7 +45,9 @@ __all__ = [
     'spikformer_semm',
     'spiking_resformer',
     'spikingformer',
+    'spiking_resformer',
     'strip_mlp',
     'svt',
+    'swformer',
     'swin_mlp',
 ]

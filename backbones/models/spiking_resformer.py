@@ -28,7 +28,7 @@ from torch import nn
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, rename, unwrap
-from ..layers import LIF, ConvNorm, DualSpikeAttention, Neuron, ParametricLIF, Repeat, covering
+from ..layers import LIF, PLIF, ConvNorm, DualSpikeAttention, MaxPool, Neuron, Repeat, covering
 
 __all__ = ['SpikingResformer']
 
@@ -148,9 +148,9 @@ class SpikingResformer(StagedBackbone):
         self.head_bias = head_bias
         neuron: Any = partial(LIF, num_steps, surrogate=surrogate, alpha=alpha)
         if learn_tau:
-            neuron = partial(ParametricLIF, num_steps, surrogate=surrogate, alpha=alpha, **dd)
+            neuron = partial(PLIF, num_steps, surrogate=surrogate, alpha=alpha, **dd)
         first = ConvNorm(in_chans, dims[0], 3 if small else 7, stride=1 if small else 2, **dd)
-        pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+        pool = nn.Identity() if small else MaxPool()
         self.stem = nn.Sequential(first, pool, nn.Identity() if clips else Repeat(num_steps))
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
