@@ -86,4 +86,5 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return not (module.training or is_watched(module))
+    mixes = getattr(module, 'mixes_images', False)  # what it gives for an image depends on the others
+    return not (module.training or mixes or is_watched(module))
