@@ -7,6 +7,7 @@ each family, `make test-full` takes them all.
 import functools
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import timm
@@ -18,6 +19,7 @@ import backbones
 from backbones.base import Stage, StagedBackbone
 from backbones.layers import Neuron
 
+STEPS = 2  # time steps in tests: what holds for two holds for sixteen, at an eighth of the cost
 SMALL = 32  # pixels: the largest side of pictures that count as small
 
 
@@ -98,6 +100,12 @@ def has_public_code(name: str) -> bool:
     return hasattr(sys.modules[model_entrypoint(name).__module__], 'KEYS')
 
 
+def make(name: str, **kwargs: Any) -> Any:
+    """`timm.create_model` with `STEPS` time steps, where a variant has any."""
+    steps = {'num_steps': STEPS} if facts(name).num_steps else {}
+    return timm.create_model(name, **{**steps, **kwargs})
+
+
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
     """The wanted (height, width) in pixels, or the only one that the variant takes.
 
@@ -109,7 +117,7 @@ def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
 
 
 def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None = None) -> tuple[int, ...]:
-    """Shape of a batch of inputs: (B, C, H, W), or (B, T, C, H, W) where the variant takes clips.
+    """Shape of a batch of inputs: (B, C, H, W), or (B, T, C, H, W) where the variant takes clips, of `STEPS`.
 
     Args:
         name: Variant.
@@ -117,8 +125,8 @@ def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None =
         wanted: (height, width) in pixels, if the variant takes any.
         channels: C, that of the variant if None.
     """
-    _, *steps, own, _, _ = facts(name).input_shape
-    return (batch, *steps, channels or own, *size(name, wanted))
+    _, *clip, own, _, _ = facts(name).input_shape
+    return (batch, *[STEPS] * len(clip), channels or own, *size(name, wanted))
 
 
 def shortened(model: nn.Module) -> nn.Module:

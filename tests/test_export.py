@@ -19,7 +19,7 @@ from backbones.deploy.detector import AnchorDetector, keep_scores
 from backbones.deploy.export import Disagreement
 from backbones.deploy.spikes import neurons
 from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
-from registry import SMALL, facts, shape, shortened, smallest, variants
+from registry import SMALL, facts, make, shape, shortened, smallest, variants
 from tools import export as tool
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def check_plain(path: Path) -> None:
 
 @pytest.mark.parametrize('name', variants())
 def test_static_classifier(name: str, tmp_path: Path) -> None:
-    model = shortened(timm.create_model(name))
+    model = shortened(make(name))
     whole = shape(name, 1, (64, 64))
     report = export_onnx(model, tmp_path / 'model.onnx', input_size=whole[-3:], batch_size=1, dynamic=False)
     check_plain(report.path)
@@ -93,7 +93,7 @@ def test_static_classifier(name: str, tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize('name', variants())
 def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
-    model, path, free = timm.create_model(name).eval(), tmp_path / 'model.onnx', facts(name).any_size
+    model, path, free = make(name).eval(), tmp_path / 'model.onnx', facts(name).any_size
     if not free:
         with pytest.raises(ValueError, match=r"pixels alone: give dynamic='batch'"):
             export_onnx(model, path)
@@ -106,7 +106,7 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope='module', params=smallest(maps=True))
 def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A feature extractor and the report of its export."""
-    model = shortened(timm.create_model(request.param, features_only=True))
+    model = shortened(make(request.param, features_only=True))
     size = shape(request.param, 1, SIZE[1:])[-3:]
     return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=size)
 
