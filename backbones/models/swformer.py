@@ -40,6 +40,7 @@ from ..layers import (
     full_precision,
     fuse_conv_norm,
     haar_matrix,
+    mean_steps,
     require_eval,
     widened,
 )
@@ -263,8 +264,7 @@ class SWFormer(StagedBackbone):
     def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Logits (B, num_classes) from the map of every step: the neuron gets the pooled one."""
         x = self.global_pool(x)
-        x = self.head_neuron(x) if self._pool_name else x
-        x = x.unflatten(0, (self.num_steps, -1)).mean(0) if self.num_steps > 1 else x
+        x = mean_steps(self.head_neuron(x) if self._pool_name else x, self.num_steps)
         x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.head(x)
 
