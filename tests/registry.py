@@ -7,6 +7,7 @@ each family, `make test-full` takes them all.
 import functools
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import backbones
 from backbones.base import Stage, StagedBackbone
 from backbones.layers import Neuron
 
+RECORDS = Path(__file__).parent / 'records'
 STEPS = 2  # time steps in tests: what holds for two holds for sixteen, at an eighth of the cost
 SMALL = 32  # pixels: the largest side of pictures that count as small
 
@@ -57,14 +59,19 @@ def facts(name: str) -> Facts:
 
 @functools.cache
 def families() -> dict[str, tuple[str, ...]]:
-    """Family (the name of its module file) -> names of its variants, fewest parameters first."""
+    """Family (the name of its module file) -> its variants with a record, then the others; fewest parameters first."""
     found: dict[str, list[str]] = {}
     for name in backbones.list_models():
         found.setdefault(model_entrypoint(name).__module__.rpartition('.')[2], []).append(name)
     return {
-        family: tuple(sorted(names, key=lambda name: (facts(name).parameters, name)))
+        family: tuple(sorted(names, key=lambda name: (not has_record(name), facts(name).parameters, name)))
         for family, names in sorted(found.items())
     }
+
+
+def has_record(name: str) -> bool:
+    """Whether its published numbers are on record."""
+    return (RECORDS / f'{name}.json.gz').exists()
 
 
 def variants(maps: bool = False, pictures: bool = False) -> list:

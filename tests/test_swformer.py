@@ -144,7 +144,7 @@ def test_neuron_in_front_of_the_classifier_sees_every_step() -> None:
     model = lively(SWFormer(**SMALL))
     x = images(2, 3, 64, 48)
     maps = []
-    model.stages.register_forward_hook(lambda _, args, out: maps.append(out))
+    model.stages[0].register_forward_hook(lambda _, args, out: maps.append(out))
     given = model(x)
     pooled = fired(maps[0].mean((2, 3)), 4, False)
     assert 0.02 < pooled.mean() < 0.98

@@ -288,7 +288,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         'num_classes': 1000,
         'input_size': (3, 224, 224),
         'pool_size': (14, 14),
-        'crop_pct': 0.875,
+        'crop_pct': 0.95,
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
@@ -302,28 +302,32 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
-def _cifar(classes: int, step: bool = False) -> dict[str, Any]:
+def _cifar(classes: int, **kwargs: Any) -> dict[str, Any]:
+    ten = classes == 10
     return _cfg(
         num_classes=classes,
         input_size=(3, 32, 32),
         pool_size=(8, 8),
         crop_pct=1.0,
-        mean=(0.4914, 0.4822, 0.4465) if classes == 10 else (0.5071, 0.4867, 0.4408),
-        std=(0.2470, 0.2435, 0.2616) if classes == 10 else (0.2675, 0.2565, 0.2761),
-        **({'license': 'none', 'origin_url': 'https://github.com/Fancyssc/STEP'} if step else {}),
+        **{
+            'mean': (0.4914, 0.4822, 0.4465) if ten else (0.5071, 0.4867, 0.4408),
+            'std': (0.2470, 0.2435, 0.2616) if ten else (0.2675, 0.2565, 0.2761),
+            **kwargs,
+        },
     )
 
 
+_STEP = {'license': 'none', 'origin_url': 'https://github.com/Fancyssc/STEP'}
 default_cfgs = generate_default_cfgs(
     {
         'spikingresformer_ti.in1k': _cfg(),
         'spikingresformer_s.in1k': _cfg(),
         'spikingresformer_m.in1k': _cfg(),
         'spikingresformer_l.in1k': _cfg(),
-        'spikingresformer_ti_cifar.c10': _cifar(10),
+        'spikingresformer_ti_cifar.c10': _cifar(10, std=(0.2023, 0.1994, 0.2010)),
         'spikingresformer_ti_cifar100.c100': _cifar(100),
-        'spikingresformer_cifar.step_c10': _cifar(10, step=True),
-        'spikingresformer_cifar100.step_c100': _cifar(100, step=True),
+        'spikingresformer_cifar.step_c10': _cifar(10, **_STEP),
+        'spikingresformer_cifar100.step_c100': _cifar(100, **_STEP),
         'spikingresformer_dvsg.dvs128': _cfg(
             num_classes=11,
             input_size=(3, 64, 64),

@@ -40,6 +40,7 @@ from ..layers import (
     full_precision,
     fuse_conv_norm,
     haar_matrix,
+    mean_steps,
     require_eval,
     widened,
 )
@@ -131,13 +132,14 @@ def _spread(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
 
 
 def _spectral(mixer: Any, s: torch.Tensor) -> torch.Tensor:
-    """Spikes through the spectrum and back, up to the last norm, in full precision."""
-    tall, wide = (haar_matrix(side, widened(s[:0])) for side in s.shape[2:])
+    """Spikes through the spectrum and back, up to the last norm; the transforms in full precision."""
     with full_precision(s):
-        f = mixer.forward_norm(tall @ mixer.forward_neuron(widened(s) @ wide.mT))
-    g = mixer.weigh(mixer.weigh_neuron(f).to(s.dtype))
+        x = widened(s)
+        tall, wide = (haar_matrix(side, x) for side in s.shape[2:])
+        f = (tall @ mixer.forward_neuron(x @ wide.mT)).to(s.dtype)
+    g = mixer.weigh(mixer.weigh_neuron(mixer.forward_norm(f)))
     with full_precision(s):
-        return tall.mT @ mixer.column_neuron(mixer.row_neuron(widened(g)) @ wide)
+        return (tall.mT @ mixer.column_neuron(mixer.row_neuron(widened(g)) @ wide)).to(s.dtype)
 
 
 class Block(nn.Module):
@@ -263,8 +265,7 @@ class SWFormer(StagedBackbone):
     def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Logits (B, num_classes) from the map of every step: the neuron gets the pooled one."""
         x = self.global_pool(x)
-        x = self.head_neuron(x) if self._pool_name else x
-        x = x.unflatten(0, (self.num_steps, -1)).mean(0) if self.num_steps > 1 else x
+        x = mean_steps(self.head_neuron(x) if self._pool_name else x, self.num_steps)
         x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.head(x)
 

@@ -1,8 +1,7 @@
 # SpikingResformer-M on ImageNet-1K, as published.
 #   torchrun --nproc-per-node 8 \
 #     tools/train.py configs/classification/spikingresformer_m_imagenet.py --launcher pytorch --amp
-# Expected on the validation split: top-1 77.24 (Shi et al., arXiv 2403.14302, recalled and not looked up again). Not rerun
-# here.
+# Expected on the validation split: top-1 77.24 (Shi et al., arXiv 2403.14302, as recalled). Not rerun here.
 # Needs data/imagenet. 8 GPUs x 28 pictures.
 _base_ = ['spikingresformer_ti_imagenet.py']
 

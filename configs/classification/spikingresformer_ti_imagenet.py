@@ -1,8 +1,7 @@
 # SpikingResformer-Ti on ImageNet-1K, as published.
 #   torchrun --nproc-per-node 8 \
 #     tools/train.py configs/classification/spikingresformer_ti_imagenet.py --launcher pytorch --amp
-# Expected on the validation split: top-1 74.34 (Shi et al., arXiv 2403.14302, recalled and not looked up again). Not rerun
-# here.
+# Expected on the validation split: top-1 74.34 (Shi et al., arXiv 2403.14302, as recalled). Not rerun here.
 # Needs data/imagenet. 8 GPUs x 32 pictures.
 _base_ = [
     '../_base_/models/timm_classifier.py',
