@@ -246,7 +246,8 @@ class _Counter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if func in self.operands:
             kind, operands = self.operands[func]
-            self.count(kind, *operands(*args), out.numel())
+            x, other, depth = operands(*args)
+            self.count(kind, x, other, depth, out.numel())
         return out
 
     def count(self, kind: str, x: torch.Tensor, other: torch.Tensor | None, depth: int, outputs: int) -> None:

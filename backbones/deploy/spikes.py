@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,11 @@ def neurons(network: nn.Module) -> list[Neuron]:
 def listening(network: nn.Module) -> Iterator[list[torch.Tensor]]:
     """A list that fills with what neurons give, in the order of their calls."""
     found: list[torch.Tensor] = []
-    handles = [
-        neuron.register_forward_hook(lambda module, inputs, output: found.append(output)) for neuron in neurons(network)
-    ]
+
+    def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        found.append(output)
+
+    handles = [neuron.register_forward_hook(note) for neuron in neurons(network)]
     try:
         yield found
     finally:
@@ -116,7 +119,8 @@ def runs(
     names = [output, *spikes]
     expected = [{name: value.numpy() for name, value in reference(x).items() if name in names} for x in images]
     found = {}
-    for runtime, run in (('onnxruntime', _onnxruntime), ('openvino', _openvino)):
+    runtimes: dict[str, Any] = {'onnxruntime': _onnxruntime, 'openvino': _openvino}
+    for runtime, run in runtimes.items():
         if importlib.util.find_spec(runtime) is not None:
             given = run(model, names, images)
             joined = [
@@ -126,14 +130,14 @@ def runs(
     return found
 
 
-def _onnxruntime(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, np.ndarray]]:
+def _onnxruntime(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
     from .verify import session
 
     run = session(model)
     return [dict(zip(names, run.run(list(names), {'input': x.numpy()}), strict=True)) for x in images]
 
 
-def _openvino(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, np.ndarray]]:
+def _openvino(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
     import openvino
 
     core = openvino.Core()

@@ -5,6 +5,8 @@ gradient is wanted the charge is written too, which is all that the backward ker
 value is read and written once, where step by step the membrane would pass through memory.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -76,7 +78,8 @@ def _run(x: torch.Tensor, num_steps: int, tau: float, threshold: float, charges:
     spikes = torch.empty_like(x)
     size = x.numel() // num_steps
     keep = charges is not None
-    _forward_kernel[(triton.cdiv(size, _BLOCK),)](
+    kernel: Any = _forward_kernel
+    kernel[(triton.cdiv(size, _BLOCK),)](
         x, spikes, charges if keep else spikes, size, tau, threshold, T=num_steps, KEEP=keep, BLOCK=_BLOCK
     )
     return spikes
@@ -100,7 +103,8 @@ class _Kernels(torch.autograd.Function):
         num_steps, tau, threshold, surrogate, alpha = ctx.numbers
         out = torch.empty_like(charges)
         size = charges.numel() // num_steps
-        _backward_kernel[(triton.cdiv(size, _BLOCK),)](
+        kernel: Any = _backward_kernel
+        kernel[(triton.cdiv(size, _BLOCK),)](
             grad.contiguous(),
             charges,
             out,

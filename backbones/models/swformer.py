@@ -123,8 +123,8 @@ def _spread(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
     """A convolution that all groups share, as a grouped one."""
     assert conv.bias is not None
     like: Any = {'device': conv.weight.device, 'dtype': conv.weight.dtype}
-    width, (side, _) = groups * conv.in_channels, conv.kernel_size
-    spread = nn.Conv2d(width, width, side, padding=conv.padding, groups=groups, **like).eval()
+    width, side = groups * conv.in_channels, conv.kernel_size[0]
+    spread = nn.Conv2d(width, width, side, padding=side // 2, groups=groups, **like).eval()
     spread.weight.copy_(conv.weight.repeat(groups, 1, 1, 1))
     assert spread.bias is not None
     spread.bias.copy_(conv.bias.repeat(groups))
@@ -245,13 +245,14 @@ class SWFormer(StagedBackbone):
             self.feature_info += [level] if i in self.stem_taps else []
         self.feature_info.append({'num_chs': embed_dim, 'reduction': 2 ** sum(pools), 'module': 'stages.0'})
         self.stem = nn.Sequential(*layers, Position(embed_dim, nn.Identity() if stem_spikes else neuron(), **dd))
+        rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
         blocks = [
             Block(
                 HaarMixer(embed_dim, groups, neuron, haar_neuron, **dd),
                 SpikingMlp(embed_dim, int(mlp_ratio * embed_dim), neuron, first=True, **dd),
                 rate,
             )
-            for rate in calculate_drop_path_rates(drop_path_rate, depth)
+            for rate in rates
         ]
         self.stages = nn.Sequential(Stage(nn.Identity(), blocks))
         self.head_steps = head_neuron
