@@ -30,7 +30,9 @@ def check_rates(model: nn.Module, x: torch.Tensor) -> None:
         return lambda module, inputs, output: rates.update({name: float((output != 0).double().mean())})
 
     handles = [
-        module.register_forward_hook(listen(name)) for name, module in model.named_modules() if isinstance(module, Neuron)
+        module.register_forward_hook(listen(name))
+        for name, module in model.named_modules()
+        if isinstance(module, Neuron)
     ]
     with torch.no_grad():
         model(x)
