@@ -31,10 +31,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from .layers.free import free_transpose
+from .layers.parts import by_images
 from .layers.spiking import check_steps, mean_steps
 
 __all__ = ['MIN_SIZE', 'FeatureGetterNet', 'Layout', 'Stage', 'StagedBackbone', 'create', 'pair']
 
+PART = 2**19  # elements of a map for each thread that a stage takes at a time in evaluation: so much stays in the cache
 MIN_SIZE = 32  # pixels: the least side that every backbone takes
 
 Layout = Literal['NCHW', 'NHWC', 'NLC']
@@ -207,33 +209,39 @@ class StagedBackbone(nn.Module):
     def _levels(self, x: torch.Tensor, last: int, keep: set[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         """Run up to level `last`: the map behind it as the network has it, and the levels of `keep` likewise."""
         self._check_input(x)
+        images = x.shape[0]
         x = self.encode(x)
         kept: dict[int, torch.Tensor] = {}
         if self.stem_taps:
             for index, module in enumerate(self.stem):
-                x = module(x)
+                x = self._in_parts(module, module, x, images)
                 if index in self.stem_taps and self.stem_taps.index(index) in keep:
                     kept[self.stem_taps.index(index)] = x
         else:
-            x = self.stem(x)
+            x = self._in_parts(self.stem, self.stem, x, images)
         taps = len(self.stem_taps)
         for index, stage in enumerate(self.stages):
             if taps + index > last:
                 break
             early = index in self.early_taps
-            x = stage.downsample(x) if early else self._run(stage, x)
+            x = self._in_parts(stage, stage.downsample, x, images) if early else self._run(stage, x, images)
             if taps + index in keep:
                 kept[taps + index] = _map(x)
             if early:
-                x = stage.finish(x, self.grad_checkpointing)
+                finish = partial(stage.finish, recompute=self.grad_checkpointing)
+                x = self._in_parts(stage, finish, x, images)
         return _map(x), kept
 
-    def _run(self, stage: nn.Module, x: Any) -> Any:
+    def _run(self, stage: nn.Module, x: Any, images: Any) -> Any:
         if not self.grad_checkpointing:
-            return stage(x)
+            return self._in_parts(stage, stage, x, images)
         if isinstance(stage, Stage):
             return stage.finish(stage.downsample(x), recompute=True)
         return checkpoint(stage, x)
+
+    @staticmethod
+    def _in_parts(module: nn.Module, run: Callable[[Any], Any], x: Any, images: Any) -> Any:
+        return by_images(module, run, x, PART, images) if isinstance(x, torch.Tensor) else run(x)
 
     def _out(self, x: torch.Tensor, level: int, image: torch.Tensor, fmt: Layout = 'NCHW') -> torch.Tensor:
         """A map of the network at `level` as (B, C, H, W), or in `fmt`, averaged over time."""
@@ -280,12 +288,18 @@ class StagedBackbone(nn.Module):
         """Run that many time steps from now on, in every module that has steps.
 
         Raises:
-            ValueError: The number is not a whole one of at least 1, or a weight is made for another one.
+            ValueError: The number is not a whole one of at least 1, or a weight is made for another one; the model is
+                then as it was.
         """
         check_steps(num_steps)
-        for module in self.modules():
-            if module is not self and hasattr(module, 'set_num_steps'):
-                module.set_num_steps(num_steps)  # type: ignore[operator]
+        parts: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, 'set_num_steps')]
+        try:
+            for part in parts:
+                part.set_num_steps(num_steps)
+        except ValueError:
+            for part in parts:
+                part.set_num_steps(self.num_steps)
+            raise
         self.num_steps = num_steps
 
     def forward_intermediates(

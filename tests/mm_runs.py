@@ -34,12 +34,18 @@ _NARROW = {
     'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
     'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
     'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
+    'spikformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
+    'spiking_resformer': {'dims': [8, 16, 24], 'depths': [1, 1, 1], 'num_heads': [1, 2, 3], 'group_size': 8},
     'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
     'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
     'scaling_mlp': {'dim': 16, 'depth': 2},
     'fmvit': {'dims': [16, 64, 64, 64], 'depths': [1, 1, 1, 1], 'stem_dims': [16, 8, 16], 'every': [0, 1, 0, 1]},
+    'qkformer': {'embed_dim': 16, 'depths': [1, 1, 1], 'num_heads': 2, 'num_steps': 2},
+    'sdt': {'embed_dim': 16, 'depth': 1, 'num_steps': 2},
+    'spikingformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
     'sglformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'stem_dims': [4, 4, 8, 16, 16], 'num_steps': 2},
     'spikformer_semm': {'embed_dim': 16, 'depth': 1, 'expert_dim': 8, 'mlp_dim': 32, 'num_steps': 2},
+    'swformer': {'embed_dim': 32, 'depth': 1, 'groups': 2, 'num_steps': 2},
     'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
 }
 

@@ -7,14 +7,22 @@ each family, `make test-full` takes them all.
 import functools
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from timm.models import model_entrypoint
+from torch import nn
 
 import backbones
+from backbones.base import Stage, StagedBackbone
 from backbones.layers import Neuron
+
+RECORDS = Path(__file__).parent / 'records'
+STEPS = 2  # time steps in tests: what holds for two holds for sixteen, at an eighth of the cost
+SMALL = 32  # pixels: the largest side of pictures that count as small
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,19 @@ def facts(name: str) -> Facts:
 
 @functools.cache
 def families() -> dict[str, tuple[str, ...]]:
-    """Family (the name of its module file) -> names of its variants, fewest parameters first."""
+    """Family (the name of its module file) -> its variants with a record, then the others; fewest parameters first."""
     found: dict[str, list[str]] = {}
     for name in backbones.list_models():
         found.setdefault(model_entrypoint(name).__module__.rpartition('.')[2], []).append(name)
     return {
-        family: tuple(sorted(names, key=lambda name: (facts(name).parameters, name)))
+        family: tuple(sorted(names, key=lambda name: (not has_record(name), facts(name).parameters, name)))
         for family, names in sorted(found.items())
     }
+
+
+def has_record(name: str) -> bool:
+    """Whether its published numbers are on record."""
+    return (RECORDS / f'{name}.json.gz').exists()
 
 
 def variants(maps: bool = False, pictures: bool = False) -> list:
@@ -94,13 +107,24 @@ def has_public_code(name: str) -> bool:
     return hasattr(sys.modules[model_entrypoint(name).__module__], 'KEYS')
 
 
+def make(name: str, **kwargs: Any) -> Any:
+    """`timm.create_model` with `STEPS` time steps, where a variant has any."""
+    steps = {'num_steps': STEPS} if facts(name).num_steps else {}
+    return timm.create_model(name, **{**steps, **kwargs})
+
+
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
-    """The wanted (height, width) in pixels, or the only one that the variant takes."""
-    return wanted if facts(name).any_size else facts(name).img_size
+    """The wanted (height, width) in pixels, or the only one that the variant takes.
+
+    What is made for small pictures gets at most 32 x 48 pixels: its maps are as large as those of others at 256.
+    """
+    if not facts(name).any_size:
+        return facts(name).img_size
+    return (min(wanted[0], 32), min(wanted[1], 48)) if max(facts(name).img_size) <= SMALL else wanted
 
 
 def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None = None) -> tuple[int, ...]:
-    """Shape of a batch of inputs: (B, C, H, W), or (B, T, C, H, W) where the variant takes clips.
+    """Shape of a batch of inputs: (B, C, H, W), or (B, T, C, H, W) where the variant takes clips, of `STEPS`.
 
     Args:
         name: Variant.
@@ -108,5 +132,15 @@ def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None =
         wanted: (height, width) in pixels, if the variant takes any.
         channels: C, that of the variant if None.
     """
-    _, *steps, own, _, _ = facts(name).input_shape
-    return (batch, *steps, channels or own, *size(name, wanted))
+    _, *clip, own, _, _ = facts(name).input_shape
+    return (batch, *[STEPS] * len(clip), channels or own, *size(name, wanted))
+
+
+def shortened(model: nn.Module) -> nn.Module:
+    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
+    for module in model.modules():
+        if isinstance(module, Stage):
+            module.blocks = module.blocks[:2]
+        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
+            module.stages = module.stages[:2]
+    return model.eval()

@@ -10,9 +10,18 @@ from timm.models import group_parameters
 from torch import nn
 
 import backbones
-from registry import facts, shape, variants
+from backbones import base
+from registry import SMALL, facts, make, shape, shortened, variants
 
 SIZE = (64, 96)  # height and width in pixels
+
+
+def export_params() -> list:
+    """All variants; those with maps are `full`, since test_export traces their pyramids with free sides anyway."""
+    return [
+        pytest.param(*param.values, marks=pytest.mark.full) if facts(param.values[0]).maps else param
+        for param in variants()
+    ]
 
 
 @pytest.fixture(scope='module', params=variants())
@@ -23,7 +32,7 @@ def name(request) -> str:
 @pytest.fixture(scope='module')
 def model(name) -> nn.Module:
     torch.manual_seed(0)
-    return timm.create_model(name, num_classes=7).eval()
+    return make(name, num_classes=7).eval()
 
 
 @pytest.fixture(scope='module')
@@ -49,6 +58,18 @@ def test_contract_forward(model, images):
 
 
 @torch.no_grad()
+def test_contract_images_in_parts(model, images, monkeypatch):
+    """A stage that takes an image at a time in evaluation gives what it gives for all at once."""
+    model, images = copy.deepcopy(model).double(), images.double()
+    maps = model.forward_intermediates(images, intermediates_only=True) if model.layout != 'NC' else []
+    whole = [model(images), *maps]
+    monkeypatch.setattr(base, 'PART', 1)
+    maps = model.forward_intermediates(images, intermediates_only=True) if model.layout != 'NC' else []
+    for a, b in zip(whole, [model(images), *maps], strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('sides', [(32, 32), (45, 75), (33, 128)], ids=str)
 def test_contract_any_size(model, sides):
     image = torch.randn(model.input_shape(1, sides))
@@ -68,7 +89,7 @@ def test_contract_without_maps(name, model, images):
         return
     for call in (
         lambda: model.forward_intermediates(images),
-        lambda: timm.create_model(name, features_only=True),
+        lambda: make(name, features_only=True),
     ):
         with pytest.raises(ValueError, match='has no feature maps'):
             call()
@@ -105,23 +126,23 @@ def test_contract_features_only(name, model, images):
     maps = model.forward_intermediates(images, intermediates_only=True)
     for indices in [None, (0,), (len(maps) - 2, len(maps) - 1), (-1,)]:
         kwargs = {} if indices is None else {'out_indices': indices}
-        features = timm.create_model(name, features_only=True, **kwargs).eval()
+        features = make(name, features_only=True, **kwargs).eval()
         state = model.state_dict()
         features.load_state_dict({f'model.{k}': state[k] for k in features.model.state_dict()}, strict=True)
         expected = maps if indices is None else [maps[i] for i in indices]
         found = features(images)
         assert [f.shape[1] for f in found] == features.feature_info.channels()
-        assert [-(-SIZE[0] // r) for r in features.feature_info.reduction()] == [f.shape[2] for f in found]
+        assert [-(-images.shape[-2] // r) for r in features.feature_info.reduction()] == [f.shape[2] for f in found]
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
         names = {n for n, _ in features.model.named_modules()}
         assert set(features.feature_info.module_name()) <= names
     with pytest.raises(ValueError, match='levels'):
-        timm.create_model(name, features_only=True, out_indices=(0, 99))
+        make(name, features_only=True, out_indices=(0, 99))
 
 
 @torch.no_grad()
 def test_contract_classifier(name, images):
-    model = timm.create_model(name, num_classes=7).eval()
+    model = make(name, num_classes=7).eval()
     before = model.forward_features(images)
     model.reset_classifier(5)
     assert model(images).shape == (2, 5) and model.get_classifier() is model.head
@@ -131,15 +152,15 @@ def test_contract_classifier(name, images):
     assert model(images).shape == (2, model.num_features)
     model.reset_classifier(0, '')
     assert torch.equal(model(images), before)
-    assert timm.create_model(name, num_classes=0)(images).shape == (2, model.num_features)
-    assert timm.create_model(name, num_classes=0, global_pool='')(images).shape == before.shape
+    assert make(name, num_classes=0)(images).shape == (2, model.num_features)
+    assert make(name, num_classes=0, global_pool='')(images).shape == before.shape
     with pytest.raises(ValueError, match='pooling'):
         model.reset_classifier(5, '')
 
 
 def test_contract_backward_and_checkpointing(name, images):
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=7, drop_rate=0.0).train()
+    model = make(name, num_classes=7, drop_rate=0.0).train()
     for p in model.parameters():  # published initialisations hold zeros that would hide a gradient
         nn.init.normal_(p, std=0.05) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
     twin = copy.deepcopy(model)
@@ -152,9 +173,9 @@ def test_contract_backward_and_checkpointing(name, images):
 
 
 def test_contract_rates_change_training(name, images):
-    reference = timm.create_model(name, num_classes=7)
+    reference = make(name, num_classes=7)
     for rate in ({'drop_rate': 0.5}, {'drop_path_rate': 0.5}):
-        model = timm.create_model(name, num_classes=7, **rate)
+        model = make(name, num_classes=7, **rate)
         model.load_state_dict(reference.state_dict())
         for p in model.parameters():
             nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
@@ -179,12 +200,12 @@ def test_contract_groups(model):
 
 @torch.no_grad()
 def test_contract_in_chans(name):
-    model = timm.create_model(name, num_classes=7, in_chans=5).eval()
+    model = make(name, num_classes=7, in_chans=5).eval()
     assert model(torch.randn(shape(name, 1, SIZE, channels=5))).shape == (1, 7)
     with pytest.raises(ValueError, match=r'\(B, (\d+, )?5, H, W\)'):
         model(torch.randn(shape(name, 1, SIZE)))
     with pytest.raises(ValueError, match='in_chans'):
-        timm.create_model(name, in_chans=0)
+        make(name, in_chans=0)
 
 
 def test_contract_bad_input(name, model):
@@ -198,11 +219,11 @@ def test_contract_bad_input(name, model):
         with pytest.raises(ValueError, match='at least 32 pixels'):
             model(bad)
     with pytest.raises(ValueError, match='did you mean drop_path_rate'):
-        timm.create_model(name, drop_pathrate=0.1)
+        make(name, drop_pathrate=0.1)
 
 
 def test_contract_pretrained_cfg(name):
-    model = timm.create_model(name)
+    model = make(name)
     cfg = model.pretrained_cfg
     for field in ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'first_conv', 'classifier', 'license'):
         assert cfg[field], field
@@ -220,18 +241,19 @@ def test_contract_pretrained_cfg(name):
 
 @torch.no_grad()
 def test_contract_set_input_size(name, images):
-    model = timm.create_model(name, num_classes=7).eval()
+    model = make(name, num_classes=7).eval()
     same = copy.deepcopy(model)
     same.set_input_size(model.img_size)
     assert torch.equal(same(images), model(images))
-    model.set_input_size((160, 96))
+    sides = (48, 40) if max(model.img_size) <= SMALL else (160, 96)
+    model.set_input_size(sides)
     assert model(torch.randn(model.input_shape())).isfinite().all()
     if model.any_size:
         assert model(images).shape == (2, 7)
     else:
-        with pytest.raises(ValueError, match='160 x 96 pixels alone'):
+        with pytest.raises(ValueError, match=f'{sides[0]} x {sides[1]} pixels alone'):
             model(images)
-    made = timm.create_model(name, num_classes=7, img_size=(160, 96))
+    made = make(name, num_classes=7, img_size=sides)
     assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match='at least 32'):
         model.set_input_size(16)
@@ -240,9 +262,9 @@ def test_contract_set_input_size(name, images):
 @torch.no_grad()
 def test_contract_eval_keeps_nothing(name, images):
     """New weights take effect at once, in evaluation mode too."""
-    model = timm.create_model(name, num_classes=7).eval()
+    model = make(name, num_classes=7).eval()
     model(images)
-    other = timm.create_model(name, num_classes=7).eval()
+    other = make(name, num_classes=7).eval()
     for p in other.parameters():
         nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
     model.load_state_dict(other.state_dict())
@@ -250,8 +272,10 @@ def test_contract_eval_keeps_nothing(name, images):
 
 
 @torch.no_grad()
-def test_contract_export(name, model):
+@pytest.mark.parametrize('every', export_params())
+def test_contract_export(every):
     """One exported program serves any batch, and any height and width past the last stride where these are free."""
+    model = shortened(make(every, num_classes=7))
     least = max(32, model.feature_info[-1]['reduction']) + 1
     axis = len(model.input_shape()) - 2
     names = {0: ('batch', 1), **({axis: ('height', least), axis + 1: ('width', least)} if model.any_size else {})}
@@ -267,7 +291,7 @@ def test_contract_export(name, model):
 
 def test_contract_compile(name, images):
     """The whole forward and backward is one graph."""
-    model = timm.create_model(name, num_classes=7).train()
+    model = shortened(make(name, num_classes=7)).train()
     twin = copy.deepcopy(model)
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend='eager')
@@ -281,7 +305,7 @@ def test_contract_compile(name, images):
 
 def test_contract_autocast(name, images):
     """bfloat16 follows float32 as far as its eight bits go, and its gradients are finite."""
-    model = timm.create_model(name, num_classes=7).train()
+    model = make(name, num_classes=7).train()
     with torch.autocast('cpu', torch.bfloat16):
         half = model(images)
     half.float().square().sum().backward()
@@ -304,7 +328,8 @@ def test_contract_half_precision_of_large_images(name, model, dtype):
     """Sums over a million pixels leave half precision nowhere."""
     if not model.any_size:
         pytest.skip('takes one size')
-    image = torch.randn(model.input_shape(1, (1024, 1024)), generator=torch.Generator().manual_seed(0))
+    side = 256 if model.feature_info[0]['reduction'] == 1 else 1024  # small pictures, which are never reduced before
+    image = torch.randn(model.input_shape(1, (side, side)), generator=torch.Generator().manual_seed(0))
     with torch.autocast('cpu', dtype):
         half = model(image)
     assert half.isfinite().all()
@@ -316,14 +341,14 @@ def test_contract_half_precision_of_large_images(name, model, dtype):
 def test_contract_of_every_backbone(every):
     """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""
     with torch.device('meta'):
-        model = timm.create_model(every).eval()
+        model = make(every).eval()
         images = torch.empty(shape(every, 2, (71, 100)))
         assert model(images).shape == (2, facts(every).num_classes)
         if facts(every).maps:
             maps = model.forward_intermediates(images, intermediates_only=True)
             for level, info in zip(maps, model.feature_info, strict=True):
                 assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in (71, 100)))
-            features = timm.create_model(every, features_only=True, out_indices=(0, -1)).eval()
+            features = make(every, features_only=True, out_indices=(0, -1)).eval()
             assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
         model.reset_classifier(5)
         assert model(images).shape == (2, 5)

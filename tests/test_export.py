@@ -14,12 +14,12 @@ import timm
 import torch
 from torch import nn
 
-from backbones.base import Stage, StagedBackbone
 from backbones.deploy import export_onnx, fuse
 from backbones.deploy.detector import AnchorDetector, keep_scores
 from backbones.deploy.export import Disagreement
+from backbones.deploy.spikes import neurons
 from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
-from registry import facts, shape, smallest, variants
+from registry import SMALL, facts, make, shape, shortened, smallest, variants
 from tools import export as tool
 
 ROOT = Path(__file__).parents[1]
@@ -55,16 +55,6 @@ def _value(text: str):
         return text
 
 
-def shortened(model: nn.Module) -> nn.Module:
-    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
-    for module in model.modules():
-        if isinstance(module, Stage):
-            module.blocks = module.blocks[:2]
-        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
-            module.stages = module.stages[:2]
-    return model.eval()
-
-
 def run(path: Path, x: torch.Tensor) -> list[np.ndarray]:
     return session(path).run(None, {'input': x.numpy()})
 
@@ -86,7 +76,7 @@ def check_plain(path: Path) -> None:
 
 @pytest.mark.parametrize('name', variants())
 def test_static_classifier(name: str, tmp_path: Path) -> None:
-    model = shortened(timm.create_model(name))
+    model = shortened(make(name))
     whole = shape(name, 1, (64, 64))
     report = export_onnx(model, tmp_path / 'model.onnx', input_size=whole[-3:], batch_size=1, dynamic=False)
     check_plain(report.path)
@@ -103,7 +93,7 @@ def test_static_classifier(name: str, tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize('name', variants())
 def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
-    model, path, free = timm.create_model(name).eval(), tmp_path / 'model.onnx', facts(name).any_size
+    model, path, free = make(name).eval(), tmp_path / 'model.onnx', facts(name).any_size
     if not free:
         with pytest.raises(ValueError, match=r"pixels alone: give dynamic='batch'"):
             export_onnx(model, path)
@@ -116,7 +106,7 @@ def test_whole_classifier_of_any_size(name: str, tmp_path: Path) -> None:
 @pytest.fixture(scope='module', params=smallest(maps=True))
 def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A feature extractor and the report of its export."""
-    model = shortened(timm.create_model(request.param, features_only=True))
+    model = shortened(make(request.param, features_only=True))
     size = shape(request.param, 1, SIZE[1:])[-3:]
     return model, export_onnx(model, tmp_path_factory.mktemp('pyramid') / 'model.onnx', input_size=size)
 
@@ -124,6 +114,20 @@ def pyramid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 # the second is the smallest picture there is, whose deepest map is a single position; the last one is larger than the
 # grids that mixers with weights of a fixed extent are made for
 FREE_SHAPES = [(1, (70, 97)), (2, (32, 40)), (1, (260, 483))]
+SMALL_SHAPES = [(1, (37, 47)), (2, (32, 40)), (1, (65, 83))]  # of networks for small pictures
+
+
+def free_inputs(model: nn.Module) -> list[torch.Tensor]:
+    shapes = SMALL_SHAPES if max(model.img_size) <= SMALL else FREE_SHAPES
+    return [torch.randn(model.input_shape(batch, sides)) for batch, sides in shapes]
+
+
+def pyramid_error(model: nn.Module, expected: torch.Tensor, given: np.ndarray) -> float:
+    """Largest difference; of a spiking network, where rounding may move a spike, their mean."""
+    whole = expected.detach().numpy()
+    if neurons(model):
+        return float(np.abs(whole - given).mean() / max(np.abs(whole).max(), 1e-30))
+    return compare_tensors(whole, given)
 
 
 def test_pyramid_of_any_size(pyramid) -> None:
@@ -138,10 +142,9 @@ def test_pyramid_of_any_size(pyramid) -> None:
     proto = onnx.load(report.path)
     axes = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ['batch', *model.model.input_shape()[1:-2], 'height', 'width']
-    for batch, sides in FREE_SHAPES:
-        x = torch.randn(model.model.input_shape(batch, sides))
+    for x in free_inputs(model.model):
         for expected, given in zip(model(x), run(report.path, x), strict=True):
-            assert compare_tensors(expected.detach().numpy(), given) <= 1e-4
+            assert pyramid_error(model, expected, given) <= 1e-4
 
 
 def test_pyramid_in_openvino(pyramid) -> None:
@@ -149,11 +152,10 @@ def test_pyramid_in_openvino(pyramid) -> None:
     model, report = pyramid
     settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
     compiled = openvino.Core().compile_model(report.path, 'CPU', settings)
-    for batch, sides in FREE_SHAPES:
-        x = torch.randn(model.model.input_shape(batch, sides))
+    for x in free_inputs(model.model):
         given = compiled(x.numpy())
         for expected, name in zip(model(x), report.outputs, strict=True):
-            assert compare_tensors(expected.detach().numpy(), given[name]) <= 1e-4
+            assert pyramid_error(model, expected, given[name]) <= 1e-4
 
 
 # Options

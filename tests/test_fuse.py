@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.deploy import fuse
 from backbones.layers import Affine
-from registry import facts, shape, smallest, variants
+from registry import facts, make, shape, smallest, variants
 
 # timm's ways to hold a convolution and its norm: attributes, sequences, with activations inside, leaves of their own
 # that return, that work in place, that give float32; "same" padding; norms that nothing precedes.
@@ -57,7 +57,7 @@ def images(model: nn.Module) -> torch.Tensor:
 def test_ours_are_fused_exactly(name: str, features: bool) -> None:
     if features and not facts(name).maps:
         pytest.skip('no maps')
-    model = randomise(timm.create_model(name, features_only=features))
+    model = randomise(make(name, features_only=features))
     x = torch.randn(shape(name, 2, (96, 80)), dtype=torch.float64)
     fused = fuse(model)
     assert len(list(fused.parameters())) < len(list(model.parameters()))
@@ -98,7 +98,7 @@ def test_the_model_stays_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize('name', variants())
 def test_timm_fuses_ours_too(name: str) -> None:
-    model = randomise(timm.create_model(name))
+    model = randomise(make(name))
     fused = timm.utils.reparameterize_model(model)
     assert not norms(fused)
     assert error(model, fused, torch.randn(shape(name, 1, (64, 96)), dtype=torch.float64)) <= 1e-12

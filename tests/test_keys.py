@@ -13,7 +13,7 @@ from torch import nn
 
 import backbones
 from backbones.keys import _compile, join, rename, unwrap
-from registry import facts, has_public_code, shape, smallest
+from registry import facts, has_public_code, size, smallest
 
 RECORDS = Path(__file__).parent / 'records'
 
@@ -130,7 +130,7 @@ def test_convert_for_a_feature_extractor(name):
     whole.load_state_dict(backbones.convert(whole, state))
     features = timm.create_model(name, features_only=True, out_indices=(0, 1)).eval()
     features.load_state_dict(backbones.convert(features, state), strict=True)
-    x = torch.randn(shape(name, 1, (64, 64)))
+    x = torch.randn(whole.input_shape(1, size(name, (64, 64))))
     with torch.no_grad():
         expected = whole.forward_intermediates(x, indices=[0, 1], intermediates_only=True)
         assert all(torch.equal(a, b) for a, b in zip(features(x), expected, strict=True))

@@ -13,6 +13,7 @@ from backbones.layers import (
     DistilledHead,
     NormLinear,
     RepDepthwise,
+    by_images,
     cubic_matrix,
     linear_matrix,
     small_kernel_aggregation,
@@ -168,3 +169,33 @@ def test_distilled_head_gives_both_outputs_on_demand():
     head.distilled_training = True
     assert [y.shape for y in head(x)] == [(3, 2)] * 2
     assert head.eval()(x).shape == (3, 2)
+
+
+def test_images_in_parts_need_evaluation_without_gradients():
+    block, seen = nn.BatchNorm2d(4), []
+    x = torch.randn(4, 4, 2, 2)
+    with torch.no_grad():
+        by_images(block, lambda x: seen.append(len(x)) or x, x, 1)
+        by_images(block.eval(), lambda x: seen.append(len(x)) or x, x, 1)
+    by_images(block, lambda x: seen.append(len(x)) or x, x, 1)
+    assert seen == [4, 1, 1, 1, 1, 4]
+
+
+@torch.no_grad()
+def test_images_in_parts_keep_their_steps_and_their_order_of_memory():
+    block = nn.Conv2d(3, 5, 3).eval()
+    x = torch.randn(6, 3, 8, 8)
+
+    def run(x):
+        seen.append(x.clone())
+        return block(x)
+
+    for order in (torch.contiguous_format, torch.channels_last):
+        seen: list[torch.Tensor] = []
+        y = by_images(block, run, x.to(memory_format=order), 1, images=2)
+        assert torch.allclose(y, block(x), atol=1e-6) and y.is_contiguous(memory_format=order)
+        assert [len(part) for part in seen] == [3, 3]
+        assert torch.equal(seen[1], x[1::2])  # all steps of the second image
+    shown = by_images(block, lambda x: block(x).repeat(2, 1, 1, 1), x, 1)  # steps that begin here
+    assert torch.allclose(shown, block(x).repeat(2, 1, 1, 1), atol=1e-6)
+    assert by_images(block, lambda x: (x, 1), x, 1)[0] is x

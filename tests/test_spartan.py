@@ -13,7 +13,7 @@ from torch import nn
 
 import backbones
 from backbones.deploy import fuse
-from backbones.layers import by_images, fold_pairs, pair_product, peak_gate
+from backbones.layers import fold_pairs, pair_product, peak_gate
 from backbones.models.spartan import Block, ChannelMixer, Downsample, SpaRTAN, SpatialMixer, numbers_of
 
 RECORD = Path(__file__).parent / 'records' / 'spartan_t.json.gz'
@@ -188,16 +188,6 @@ def test_images_by_parts_are_all_at_once(monkeypatch):
     model.stages[0].blocks[0].smixer.near.register_forward_hook(lambda module, args, output: calls.append('seen'))
     model(x)
     assert calls.count('seen') == 1  # a module that somebody watches sees the whole batch
-
-
-def test_parts_need_evaluation_without_gradients():
-    block, seen = nn.BatchNorm2d(4), []
-    x = torch.randn(4, 4, 2, 2)
-    with torch.no_grad():
-        by_images(block, lambda x: seen.append(len(x)) or x, x, 1)
-        by_images(block.eval(), lambda x: seen.append(len(x)) or x, x, 1)
-    by_images(block, lambda x: seen.append(len(x)) or x, x, 1)
-    assert seen == [4, 1, 1, 1, 1, 4]
 
 
 def test_numbers_are_read_off_published_weights():

@@ -96,7 +96,7 @@ def test_half_precision_is_widened(backend, dtype):
 
 def test_auto_goes_by_the_size(monkeypatch):
     taken = []
-    rfft2 = torch.fft.rfft2
+    rfft, rfft2 = torch.fft.rfft, torch.fft.rfft2
     monkeypatch.setattr(
         torch.fft, 'rfft2', lambda *args, **kwargs: taken.append(args[0].shape) or rfft2(*args, **kwargs)
     )
@@ -104,6 +104,13 @@ def test_auto_goes_by_the_size(monkeypatch):
     for height, width in [(1, most), (most, 1), (1, most + 1), (most // 2 + 1, 2)]:
         fourier(image(height, width))
     assert [tuple(shape[2:]) for shape in taken] == [(1, most + 1), (most // 2 + 1, 2)]
+    monkeypatch.setattr(torch.fft, 'rfft', lambda *args, **kwargs: taken.append(args[0].shape) or rfft(*args, **kwargs))
+    taken.clear()
+    longest = spectral.COSINE_SIDE
+    for height, width in [(longest, longest), (1, longest), (longest + 1, 2), (1, longest + 1)]:
+        cosine(image(height, width))
+    assert {max(shape[2:]) for shape in taken} == {longest + 1}
+    assert len(taken) == 4  # a row and a column for each map
 
 
 def test_exported_programs_hold_no_fourier_operator():

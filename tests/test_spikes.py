@@ -57,8 +57,12 @@ def test_a_lively_network_is_exported(dynamic: bool, tmp_path: Path) -> None:
     with listening(model) as spikes:
         expected = model(x)
     rates = [float(s.detach().mean()) for s in spikes]
+    counts, sizes = [int(s.sum()) for s in spikes], [s.numel() for s in spikes]
     assert len(rates) == 8 and all(0.02 < rate < 0.9 for rate in rates)
-    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 40, 56), dynamic=dynamic)
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 40, 56), dynamic=dynamic, samples=x)
+    assert report.drift['onnxruntime'].pictures == 2
+    for drifted in report.drift.values():
+        assert drifted.spikes < 0.01 and drifted.rate == pytest.approx(sum(counts) / sum(sizes))
     assert report.outputs == ('output',) and all(check.spikes is not None for check in report.checks)
     assert not {'Loop', 'Scan', 'If', 'SequenceAt', 'BatchNormalization'} & set(report.operators)
     run = session(report.path)

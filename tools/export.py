@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from backbones.deploy.export import ExportReport
@@ -43,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', '-b', type=int, default=2, help='batch that is traced (default: 2)')
     parser.add_argument('--opset', type=int, default=18, help='version of the ONNX operators (default: 18)')
     parser.add_argument('--no-fuse', action='store_true', help='leave out the re-parameterisation')
+    parser.add_argument('--samples', metavar='FOLDER', help='compare on the pictures of this folder too')
+    parser.add_argument('--images', type=int, default=16, help='pictures of the folder to take (default: 16)')
     parser.add_argument('--normalize', action='store_true', help='put (x - mean) / std into the file')
     return parser
 
@@ -83,7 +86,21 @@ def _export(options: argparse.Namespace) -> 'ExportReport':
         fused=not options.no_fuse,
         normalize=options.normalize,
         classes=classes,
+        samples=_samples(options, model),
     )
+
+
+def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor | None':
+    if not options.samples:
+        return None
+    if options.config:
+        raise ValueError('--samples goes with --model only')
+    try:
+        from tools import pictures
+    except ImportError:  # run as a script: this folder is on the path, its parent is not
+        import pictures
+    paths = pictures.find('--samples', options.samples, options.images)
+    return pictures.load(model, paths, not options.normalize)
 
 
 def _input_size(options: argparse.Namespace, model: 'nn.Module') -> tuple[int, ...] | None:
@@ -165,6 +182,12 @@ def _print(report: 'ExportReport') -> None:
         f'{report.size / 1e6:.1f} MB, {free}; outputs {", ".join(report.outputs)}',
         highlight=False,
     )
+    for runtime, drift in report.drift.items():
+        console.print(
+            f'{runtime}, its own spikes on {drift.pictures} pictures: same top-1 {drift.top1:.1%}, largest difference '
+            f'{drift.error:.1e}, spikes that differ {drift.spikes:.1e}, firing rate {drift.rate:.3f}',
+            highlight=False,
+        )
     if report.kind == 'detector' and not any(check.boxes for check in report.checks):
         console.print('Nothing was found in the random pictures: only the maps of the head were compared.')
 

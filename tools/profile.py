@@ -2,8 +2,10 @@
 
     python tools/profile.py --model lsnet_t lsnet_s --fused
     python tools/profile.py --model lsnet_t --depth 2 --input-size 3 256 320
+    python tools/profile.py --model max_former_cifar --spikes data/bccd --plot spikes.png
 
-`--results-file` writes a CSV with timm's column names.
+`--results-file` writes a CSV with timm's column names. `--spikes` counts what spiking networks do with the pictures of
+a folder: see `spike_report.py`, and `backbones/energy.py` for the rules.
 """
 
 import argparse
@@ -33,6 +35,13 @@ def _parser() -> argparse.ArgumentParser:
         '--depth', type=int, default=0, help='also list the layers down to this depth, 1 is the top (default 0: none)'
     )
     parser.add_argument('--fused', action='store_true', help='also profile the re-parameterised model')
+    parser.add_argument(
+        '--spikes', metavar='FOLDER', help='firing rates, operations and energy of spiking networks on these pictures'
+    )
+    parser.add_argument('--images', type=int, default=16, help='pictures of the folder to take (default 16)')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of the one model, for --spikes')
+    parser.add_argument('--integers', action='store_true', help='count whole numbers above 1 as accumulations too')
+    parser.add_argument('--plot', metavar='PNG', help='with --spikes: draw rates and energy into this file')
     parser.add_argument('--results-file', metavar='CSV', help="write the totals to this file, with timm's columns")
     return parser
 
@@ -50,6 +59,9 @@ def main(args: list[str] | None = None) -> int:
     try:
         if options.depth < 0:
             raise ValueError(f'--depth must be at least 0, but is {options.depth}.')
+        if options.spikes:
+            _spike_report().report(options)
+            return 0
         profiles = {name: _profile(name, options.input_size, options.fused) for name in options.model}
         _print(profiles, options.depth)
         if options.results_file:
@@ -58,6 +70,14 @@ def main(args: list[str] | None = None) -> int:
         print(f'profile.py: {error}', file=sys.stderr)
         return 2
     return 0
+
+
+def _spike_report() -> Any:
+    try:
+        from tools import spike_report
+    except ImportError:  # run as a script: this folder is on the path, its parent is not
+        import spike_report
+    return spike_report
 
 
 def _profile(name: str, input_size: list[int] | None, fused: bool) -> 'Profile':

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from torch import nn
 from ..layers.spiking import clip_steps
 from .detector import is_detector
 from .fuse import fuse
+from .spikes import Drift, runs
 from .translate import translations
 from .verify import Check, Disagreement, Thresholds, verify
 from .wrap import Exportable, Kind, as_text, describe, pretrained_cfg
@@ -51,6 +52,7 @@ class ExportReport:
         size: Bytes of the file.
         dynamic: Names of the input's axes that are free.
         checks: One entry per run and output; none without `check`.
+        drift: Runtime -> how far the file drifts from a spiking model on `samples`, each with its own spikes.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class ExportReport:
     size: int
     dynamic: tuple[str, ...]
     checks: list[Check]
+    drift: dict[str, Drift] = field(default_factory=dict)
 
     @property
     def nodes(self) -> int:
@@ -139,8 +142,11 @@ def export_onnx(
     )
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
     inputs = _inputs(module, shape, axes, check_sizes) if check else []
-    if samples is not None and check:
-        inputs += list(samples.float().split(1 if axes else samples.shape[0]))
+    shown = [] if samples is None or not check else list(samples.float().split(1 if axes else samples.shape[0]))
+    inputs += shown
+    drift = {}
+    if module.spikes and shown:
+        drift = runs(proto.SerializeToString(), module.reference, module.names[0], module.spikes, shown)
     try:
         checks = _write(proto, path, module, inputs, tolerance)
     except Disagreement as error:
@@ -149,7 +155,7 @@ def export_onnx(
         raise Disagreement(f"{error} If the model takes its size for a constant, dynamic='batch' helps.") from error
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     return ExportReport(
-        path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values()), checks
+        path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values()), checks, drift
     )
 
 

@@ -7,7 +7,8 @@ How far file and model drift apart when each follows its own spikes is measured,
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 
 from ..layers import Neuron
 
-__all__ = ['Drift', 'drift', 'listening', 'neurons', 'replaced']
+__all__ = ['Drift', 'drift', 'listening', 'neurons', 'replaced', 'runs']
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,48 @@ def drift(first: dict[str, np.ndarray], second: dict[str, np.ndarray], output: s
         spikes=sum(int((first[name] != second[name]).sum()) for name in spikes) / max(total, 1),
         rate=sum(int(np.count_nonzero(first[name])) for name in spikes) / max(total, 1),
     )
+
+
+@torch.no_grad()
+def runs(
+    model: bytes,
+    reference: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+    output: str,
+    spikes: Sequence[str],
+    images: Sequence[torch.Tensor],
+) -> dict[str, Drift]:
+    """How far an ONNX model drifts from what it was made from, in every runtime that is installed.
+
+    Args:
+        model: ONNX model whose outputs include the spikes.
+        reference: What it was made from: an input -> every output by its name.
+        output: Output whose largest value is compared.
+        spikes: Names of what the neurons give.
+        images: Batches.
+    """
+    names = [output, *spikes]
+    expected = [{name: value.numpy() for name, value in reference(x).items() if name in names} for x in images]
+    found = {}
+    for runtime, run in (('onnxruntime', _onnxruntime), ('openvino', _openvino)):
+        if importlib.util.find_spec(runtime) is not None:
+            given = run(model, names, images)
+            joined = [
+                {name: np.concatenate([b[name] for b in batches]) for name in names} for batches in (expected, given)
+            ]
+            found[runtime] = drift(*joined, output, spikes)
+    return found
+
+
+def _onnxruntime(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, np.ndarray]]:
+    from .verify import session
+
+    run = session(model)
+    return [dict(zip(names, run.run(list(names), {'input': x.numpy()}), strict=True)) for x in images]
+
+
+def _openvino(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, np.ndarray]]:
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    return [{name: compiled({'input': x.numpy()})[name] for name in names} for x in images]

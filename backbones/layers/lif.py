@@ -1,19 +1,25 @@
-"""The plain leaky integrate-and-fire neuron with a gradient written by hand, eager on a processor.
+"""The plain leaky integrate-and-fire neuron with a gradient written by hand: on a processor, or by Triton on a GPU.
 
 Comparisons write their result as numbers at once: operators on truth values are ten times as slow as those on numbers.
 """
+
+import importlib.util
 
 import torch
 
 from .surrogate import SURROGATES
 
-__all__ = ['lif']
+__all__ = ['has_kernels', 'lif']
+
+KERNELS = ('sigmoid', 'atan')  # surrogates that the Triton kernels know
 
 PART = 2**18  # elements of one step for each thread that are taken at a time: what belongs to them stays in the cache
 
 
 def lif(x: torch.Tensor, num_steps: int, tau: float, threshold: float, surrogate: str, alpha: float) -> torch.Tensor:
-    """H = V + (X - V) / tau;  S = H >= threshold;  V = (1 - S) H with S detached; V starts at 0.
+    """All steps of the neuron at once.
+
+    H = V + (X - V) / tau;  S = H >= threshold;  V = (1 - S) H with S detached; V starts at 0.
 
     Args:
         x: Inputs (T * B, ...) in full precision.
@@ -26,9 +32,18 @@ def lif(x: torch.Tensor, num_steps: int, tau: float, threshold: float, surrogate
     Returns:
         Spikes (T * B, ...).
     """
+    if x.is_cuda:
+        from .lif_triton import lif_kernels
+
+        return lif_kernels(x, num_steps, tau, threshold, surrogate, alpha)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Lif.apply(x, num_steps, tau, threshold, surrogate, alpha)
     return _forward(x, num_steps, tau, threshold, None)
+
+
+def has_kernels(x: torch.Tensor, surrogate: str) -> bool:
+    """Whether Triton kernels serve for these inputs: on a GPU, for the surrogates of the published families."""
+    return x.is_cuda and surrogate in KERNELS and importlib.util.find_spec('triton') is not None
 
 
 def _by_step(x: torch.Tensor, num_steps: int) -> torch.Tensor:

@@ -18,6 +18,8 @@ class MixedLIF(LIF):
     Source: zhouchenlin2096/QKFormer@c2a00e8:imagenet/qkformer.py:Spiking_Self_Attention.proj_lif
     """
 
+    mixes_images = True
+
     def run(self, x: torch.Tensor) -> torch.Tensor:
         if not isinstance(x.shape[0], int):
             return super().run(x)

@@ -1,6 +1,7 @@
 """When an operator may run for a part of its input at a time: what it leaves in between then stays in the cache."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,25 +40,43 @@ def parts_of(x: torch.Tensor, elements: int) -> Iterator[slice]:
 
 
 def by_images(
-    module: nn.Module, run: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, elements: int
-) -> torch.Tensor:
+    module: nn.Module, run: Callable[[torch.Tensor], Any], x: torch.Tensor, elements: int, images: int | None = None
+) -> Any:
     """`run(x)` for a few images at a time, where nobody can tell: in evaluation, without gradients, unwatched.
+
+    Time steps may be folded into the batch, the step major, in the map and in what comes of it.
 
     Args:
         module: Module that `run` uses; what it gives for an image must not depend on the others in evaluation mode.
-        run: Map (B, C, H, W) -> map of that shape.
-        x: Map.
+        run: Map (T * B, ...) -> map (T' * B, ...); if it gives anything else, it gets all images.
+        x: Map (T * B, ...).
         elements: As in `parts_of`.
+        images: B, if there are time steps.
     """
-    if torch.is_grad_enabled() or not may_run_in_parts(x) or len(x) == 1 or not all(map(_is_plain, module.modules())):
+    count = len(x) if images is None else images
+    if torch.is_grad_enabled() or not may_run_in_parts(x) or count == 1:
         return run(x)
-    parts = list(parts_of(x, elements))
-    if len(parts) == 1:
+    by_image = x.unflatten(0, (-1, count)).transpose(0, 1)  # B T ...
+    parts = list(parts_of(by_image, elements))
+    if len(parts) == 1 or not all(map(_is_plain, module.modules())):
         return run(x)
-    out = torch.empty_like(x)
+    out = None
     for part in parts:
-        out[part] = run(x[part])
+        piece = by_image[part]
+        y = run(piece.transpose(0, 1).flatten(0, 1))
+        if not isinstance(y, torch.Tensor):
+            return run(x)
+        if out is None:
+            out = _room(y, len(y) // len(piece) * count)
+        out.unflatten(0, (-1, count))[:, part] = y.unflatten(0, (-1, len(piece)))
     return out
+
+
+def _room(y: torch.Tensor, length: int) -> torch.Tensor:
+    """An empty map of that many pictures, in the order of memory that `y` has."""
+    last = y.ndim == 4 and y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((length, *y.shape[1:]), dtype=y.dtype, device=y.device, memory_format=order)
 
 
 def is_watched(module: nn.Module) -> bool:
@@ -67,4 +86,5 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return not (module.training or is_watched(module))
+    mixes = getattr(module, 'mixes_images', False)  # what it gives for an image depends on the others
+    return not (module.training or mixes or is_watched(module))

@@ -22,7 +22,8 @@ __all__ = ['Backend', 'check_backend', 'cosine', 'fourier', 'inverse_cosine', 'i
 
 Backend = Literal['auto', 'fft', 'matmul']
 
-CROSSOVER = 196  # positions: the largest map that 'auto' gives to matrices, and that has one matrix as a whole
+CROSSOVER = 196  # positions: the largest map whose Fourier transform 'auto' gives to matrices, one for the whole map
+COSINE_SIDE = 112  # positions: the longest side of a map whose cosine transform 'auto' gives to matrices
 LARGEST = 256  # MiB: what the matrices of one transform may take
 
 
@@ -52,7 +53,7 @@ def fourier(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         ValueError: The backend does not exist, or its matrices would be larger than `LARGEST`.
     """
     height, width = x.shape[-2:]
-    return _run(x, backend, (height, width), (2 * height, width // 2 + 1), _fast_fourier, _fourier_sides)
+    return _run(x, backend, (height, width), (2 * height, width // 2 + 1), _fast_fourier, _fourier_sides, _is_small)
 
 
 def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto') -> torch.Tensor:
@@ -79,7 +80,7 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
             f'columns, but width={width} was given.'
         )
     size = height, width
-    return _run(spectrum, backend, size, size, _fast_inverse_fourier, _inverse_fourier_sides)
+    return _run(spectrum, backend, size, size, _fast_inverse_fourier, _inverse_fourier_sides, _is_small)
 
 
 def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -90,7 +91,7 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
 
     Args:
         x: Real map (B, C, H, W).
-        backend: As in `fourier`.
+        backend: As in `fourier`, but 'auto' takes matrices up to sides of `COSINE_SIDE`.
 
     Returns:
         Spectrum (B, C, H, W), real.
@@ -99,7 +100,7 @@ def cosine(x: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
         ValueError: As in `fourier`.
     """
     size = x.shape[-2], x.shape[-1]
-    return _run(x, backend, size, size, _fast_cosine, _cosine_sides)
+    return _run(x, backend, size, size, _fast_cosine, _cosine_sides, _is_short)
 
 
 def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.Tensor:
@@ -107,7 +108,7 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
 
     Args:
         spectrum: Spectrum (B, C, H, W).
-        backend: As in `fourier`.
+        backend: As in `cosine`.
 
     Returns:
         Map (B, C, H, W).
@@ -116,7 +117,7 @@ def inverse_cosine(spectrum: torch.Tensor, backend: Backend = 'auto') -> torch.T
         ValueError: As in `fourier`.
     """
     size = spectrum.shape[-2], spectrum.shape[-1]
-    return _run(spectrum, backend, size, size, _fast_inverse_cosine, _inverse_cosine_sides)
+    return _run(spectrum, backend, size, size, _fast_inverse_cosine, _inverse_cosine_sides, _is_short)
 
 
 # ---- how to run ------------------------------------------------------------------------------------------------
@@ -126,24 +127,38 @@ Size = tuple[Any, Any]  # rows and columns
 Way = Callable[[torch.Tensor, Size], torch.Tensor]  # a transform, given the size of its maps
 
 
-def _run(x: torch.Tensor, backend: str, size: Size, shape: Size, fast: Way, sides: Way) -> torch.Tensor:
-    """A transform of maps of one size, which gives (B, C, *shape), in the way that the backend asks for."""
+def _run(
+    x: torch.Tensor, backend: str, size: Size, shape: Size, fast: Way, sides: Way, suits: Callable[[Size], bool]
+) -> torch.Tensor:
+    """A transform of maps of one size, which gives (B, C, *shape), in the way that the backend asks for.
+
+    `suits` says whether 'auto' gives a map of that size to matrices.
+    """
     with full_precision(x):
         x = widened(x)
-        if _takes_fft(backend, *size):
+        if _takes_fft(backend, size, suits):
             return fast(x, size)
-        if not is_eager(x) or size[0] * size[1] > CROSSOVER:
+        if not is_eager(x) or not _is_small(size):
             return sides(x, size)
         matrix = constant(_of_units, sides, tuple(x.shape[-2:]), size, like=x)
         return (x.flatten(2) @ matrix).unflatten(2, shape)
 
 
-def _takes_fft(backend: str, height: Any, width: Any) -> bool:
+def _is_small(size: Size) -> bool:
+    return size[0] * size[1] <= CROSSOVER
+
+
+def _is_short(size: Size) -> bool:
+    return max(size) <= COSINE_SIDE
+
+
+def _takes_fft(backend: str, size: Size, suits: Callable[[Size], bool]) -> bool:
     check_backend(backend)
     if backend == 'fft' or (backend == 'auto' and torch.compiler.is_exporting()):
         return backend == 'fft'
     if backend == 'auto':
-        return height * width > CROSSOVER
+        return not suits(size)
+    height, width = size
     longest = max(height, width)
     needed = 16 * longest * longest // 2**20  # a complex matrix as four real ones of four bytes
     if isinstance(needed, int) and needed > LARGEST:

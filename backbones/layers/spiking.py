@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from .free import free_reshape
-from .lif import lif
+from .lif import has_kernels, lif
 from .parts import may_run_in_parts
 from .precision import full_precision, widened
 from .surrogate import fire, surrogate_gradient
 
-__all__ = ['LIF', 'Neuron', 'Repeat', 'TernaryIF', 'check_steps', 'clip_steps', 'mean_steps']
+__all__ = ['IF', 'LIF', 'Neuron', 'Repeat', 'TernaryIF', 'check_steps', 'clip_steps', 'mean_steps']
 
 
 def check_steps(num_steps: int) -> int:
@@ -98,7 +98,7 @@ class Neuron(nn.Module):
         super().__init__()
         surrogate_gradient(surrogate)
         self.v_threshold, self.surrogate, self.alpha = v_threshold, surrogate, alpha
-        self.set_num_steps(num_steps)
+        self.num_steps = check_steps(num_steps)
 
     def set_num_steps(self, num_steps: int) -> None:
         """Take sequences of another length from now on.
@@ -156,16 +156,66 @@ class Neuron(nn.Module):
         return f'num_steps={self.num_steps}, v_threshold={self.v_threshold}'
 
 
-class LIF(Neuron):
+class IF(Neuron):
+    """Integrate-and-fire neuron, which does not leak.
+
+    H[t] = V[t-1] + X[t]
+    S[t] = 1 where H[t] >= threshold (with `strict` where H[t] > threshold), else 0
+    V[t] = (1 - S[t]) H[t] + S[t] V_reset     (hard reset)
+    V[t] = H[t] - S[t] threshold              (soft reset, v_reset=None)
+
+    V[0] is `v_reset`, or 0 with a soft reset.
+
+    Args:
+        num_steps: Time steps T.
+        v_threshold: Charge at which the neuron fires.
+        v_reset: Membrane after a spike; None lowers it by the threshold instead.
+        detach_reset: Whether the reset passes no gradient to the spikes.
+        surrogate: Name of the surrogate gradient.
+        alpha: Its sharpness.
+        strict: Whether a charge that equals the threshold does not fire, as in BrainCog's.
+
+    Source: fangwei123456/spikingjelly@0.0.0.0.12:clock_driven/neuron.py:MultiStepIFNode
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 4,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: str = 'sigmoid',
+        alpha: float = 4.0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(num_steps, v_threshold, surrogate, alpha)
+        self.v_reset, self.detach_reset, self.strict = v_reset, detach_reset, strict
+
+    def rest(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, self.v_reset or 0.0)
+
+    def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return v + x
+
+    def spike(self, h: torch.Tensor) -> torch.Tensor:
+        if self.strict:
+            return 1 - fire(self.v_threshold - h, self.surrogate, self.alpha)
+        return super().spike(h)
+
+    def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        s = s.detach() if self.detach_reset else s
+        if self.v_reset is None:
+            return h - s * self.v_threshold
+        return h - s * (h - self.v_reset) if self.v_reset else h - s * h
+
+
+class LIF(IF):
     """Leaky integrate-and-fire neuron.
 
     H[t] = V[t-1] + (X[t] - (V[t-1] - V_rest)) / tau     (with `decay_input`)
     H[t] = V[t-1] - (V[t-1] - V_rest) / tau + X[t]       (without)
-    S[t] = 1 where H[t] >= threshold, else 0
-    V[t] = (1 - S[t]) H[t] + S[t] V_reset                (hard reset)
-    V[t] = H[t] - S[t] threshold                         (soft reset, v_reset=None)
 
-    V_rest is `v_reset`, or 0 with a soft reset; V[0] = V_rest.
+    It fires and is reset as `IF`; V_rest is V[0].
 
     Args:
         num_steps: Time steps T.
@@ -194,31 +244,25 @@ class LIF(Neuron):
         surrogate: str = 'sigmoid',
         alpha: float = 4.0,
     ) -> None:
-        super().__init__(num_steps, v_threshold, surrogate, alpha)
+        super().__init__(num_steps, v_threshold, v_reset, detach_reset, surrogate, alpha)
         if not tau > 1:
             raise ValueError(f'tau must be more than 1 step, but got {tau}: a neuron that forgets nothing is an IF.')
-        self.tau, self.v_reset = tau, v_reset
-        self.decay_input, self.detach_reset = decay_input, detach_reset
+        self.tau, self.decay_input = tau, decay_input
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
-        plain = self.v_reset == 0 and self.decay_input and self.detach_reset
-        if plain and may_run_in_parts(x):
+        plain = type(self) is LIF and self.v_reset == 0 and self.decay_input and self.detach_reset
+        if plain and (may_run_in_parts(x) or (not torch.compiler.is_compiling() and has_kernels(x, self.surrogate))):
             return lif(x, self.num_steps, self.tau, self.v_threshold, self.surrogate, self.alpha)
         return super().run(x)
 
-    def rest(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(x, self.v_reset or 0.0)
+    def leak(self, v: torch.Tensor) -> torch.Tensor:
+        """What of `v` leaks in a step."""
+        return v / self.tau
 
     def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         rest = self.v_reset or 0.0
         away = v - rest if rest else v
-        return v + (x - away) / self.tau if self.decay_input else v - away / self.tau + x
-
-    def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        s = s.detach() if self.detach_reset else s
-        if self.v_reset is None:
-            return h - s * self.v_threshold
-        return h - s * (h - self.v_reset) if self.v_reset else h - s * h
+        return v + self.leak(x - away) if self.decay_input else v - self.leak(away) + x
 
 
 class TernaryIF(Neuron):
@@ -230,6 +274,7 @@ class TernaryIF(Neuron):
         num_steps: Time steps T.
         v_threshold: Charge for +1.
         negative: Charge for -1, without its sign.
+        detach_reset: Whether the reset passes no gradient to the spikes.
         surrogate: Name of the surrogate gradient.
         alpha: Its sharpness.
 
@@ -241,11 +286,12 @@ class TernaryIF(Neuron):
         num_steps: int = 4,
         v_threshold: float = 1.0,
         negative: float = 0.501,
+        detach_reset: bool = False,
         surrogate: str = 'sigmoid',
         alpha: float = 4.0,
     ) -> None:
         super().__init__(num_steps, v_threshold, surrogate, alpha)
-        self.negative = negative
+        self.negative, self.detach_reset = negative, detach_reset
 
     def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return v + x
@@ -254,4 +300,4 @@ class TernaryIF(Neuron):
         return super().spike(h) - fire(-h - self.negative, self.surrogate, self.alpha)
 
     def reset(self, h: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        return h - s.detach().abs() * h
+        return h - (s.detach() if self.detach_reset else s).abs() * h

@@ -8,6 +8,7 @@ from torch import nn
 
 from .conv_norm import ConvNorm
 from .free import free_reshape
+from .neuron_maker import grouped
 from .spiking import Neuron
 
 __all__ = ['SpikingSelfAttention', 'TokenQK']
@@ -59,7 +60,7 @@ class SpikingSelfAttention(nn.Module):
         check_heads(dim, num_heads)
         self.num_heads, self.scale = num_heads, scale
         self.qkv = ConvNorm(dim, 3 * dim, bias=qkv_bias, **dd)
-        self.qkv_neuron = neuron()
+        self.qkv_neuron = grouped(neuron, 3)
         self.attn_neuron = neuron(v_threshold=threshold)
         self.proj = ConvNorm(dim, dim, bias=proj_bias, **dd)
 
@@ -104,7 +105,7 @@ class TokenQK(nn.Module):
         check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.qk = ConvNorm(dim, 2 * dim, **dd)
-        self.qk_neuron = neuron()
+        self.qk_neuron = grouped(neuron, 2)
         self.attn_neuron = neuron(v_threshold=0.5)
         self.proj = ConvNorm(dim, dim, bias=proj_bias, **dd)
 

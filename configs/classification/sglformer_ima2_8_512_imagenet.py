@@ -1,5 +1,6 @@
 # SGLFormer-8-512, whose stem halves late, on ImageNet-1K, by the published recipe.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/sglformer_ima2_8_512_imagenet.py --launcher pytorch --amp
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/classification/sglformer_ima2_8_512_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 82.28 (8-512, Zhang et al., doi 10.3389/fnins.2024.1371290). Not rerun here.
 # Needs data/imagenet. 8 GPUs x 64 pictures, without Mixup and CutMix.
 _base_ = ['sglformer_ima_8_384_imagenet.py']

@@ -1,5 +1,6 @@
 # SGLFormer-8-384, whose stem halves early, on ImageNet-1K, by the published recipe.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/sglformer_ima_8_384_imagenet.py --launcher pytorch --amp
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/classification/sglformer_ima_8_384_imagenet.py --launcher pytorch --amp
 # Expected: not published.
 # Needs data/imagenet. 8 GPUs x 64 pictures, without Mixup and CutMix.
 _base_ = [

@@ -1,6 +1,8 @@
 # Spikformer with experts 8-512 on ImageNet-1K, as STEP trains it.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/spikf_semm_8_512_imagenet.py --launcher pytorch --amp
-# Expected on the validation split: top-1 75.93 (Spiking Transformer with Experts Mixture, NeurIPS 2024). Not rerun here.
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/classification/spikf_semm_8_512_imagenet.py --launcher pytorch --amp
+# Expected on the validation split: top-1 75.93 (Spiking Transformer with Experts Mixture, NeurIPS 2024). Not rerun
+# here.
 # Needs data/imagenet. 8 GPUs x 24 pictures.
 _base_ = [
     '../_base_/models/timm_classifier.py',

@@ -1,0 +1,44 @@
+"""ImageNet-1K with the augmentation of Spikformer: crops of the whole area, RandAugment, and erasing with the mean."""
+
+_base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
+
+mean_bgr = [103.53, 116.28, 123.675]
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(1.0, 1.0),
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    # filled with the mean, which is zero once the picture is normalised
+    dict(
+        type='RandomErasing',
+        erase_prob=0.25,
+        mode='const',
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        fill_color=mean_bgr,
+    ),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=224, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(batch_size=24, num_workers=8, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=24, num_workers=8, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

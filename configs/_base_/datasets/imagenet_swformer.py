@@ -1,0 +1,37 @@
+"""ImageNet-1K at 256x256 with the augmentation of SWformer: RandAugment of level 7, every picture three times an epoch;
+tests crop 95 % of a side.
+
+Its colour jitter is not listed: timm leaves it out where RandAugment is used.
+"""
+
+_base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=7,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=269, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=256),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=8,
+    dataset=dict(pipeline=train_pipeline),
+    sampler=dict(_delete_=True, type='RepeatAugSampler', shuffle=True),
+)
+val_dataloader = dict(batch_size=64, num_workers=8, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

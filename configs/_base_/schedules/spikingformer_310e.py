@@ -1,0 +1,20 @@
+"""310 epochs of AdamW at a batch of 288 (8 GPUs x 36): Spikingformer's on ImageNet, the last 10 at the least rate.
+
+The rate stays the same for an epoch, and the cosine counts from the first. The official runs were in float16 (`--amp`).
+"""
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+# mmengine multiplies schedules that overlap.
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6 / 5e-4, by_epoch=True, begin=0, end=20),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=300),
+    dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
+]
+train_cfg = dict(by_epoch=True, max_epochs=310, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=288)

@@ -1,0 +1,11 @@
+# Semantic FPN on Spikformer-8-384, from scratch, for the nuclei of data/nuclei: a run that shows the way.
+#   python tools/train.py configs/segmentation/fpn_spikformer_8_384_nuclei.py
+# Expected: not measured to the end.
+_base_ = ['../_base_/recipes/fpn_nuclei.py']
+
+# strides 4, 8 and 16 of the backbone, averaged over time
+model = dict(
+    backbone=dict(model_name='spikformer_8_384', drop_path_rate=0.0),
+    neck=dict(in_channels=[96, 192, 384], num_outs=3),
+    decode_head=dict(feature_strides=[4, 8, 16], in_channels=[64, 64, 64], in_index=[0, 1, 2]),
+)

@@ -1,0 +1,49 @@
+"""Pictures of a folder as a model takes them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+
+
+def find(option: str, folder: str, most: int) -> list[Path]:
+    """The first pictures of a folder and of the folders in it, by name.
+
+    Args:
+        option: Word of the command line that named the folder, for the message.
+        folder: Where to look.
+        most: How many to take.
+
+    Raises:
+        ValueError: There are none, or none are asked for.
+    """
+    paths = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in ENDINGS)[:most]
+    if not paths or most < 1:
+        raise ValueError(
+            f'{option} must name a folder with at least one picture ({", ".join(ENDINGS)}), and at least one must be '
+            f'asked for, but got {folder} and {most}.'
+        )
+    return paths
+
+
+def load(model: Any, paths: Iterable[Path], normalize: bool = True) -> 'torch.Tensor':
+    """Pictures as the model's own evaluation has them, (B, C, H, W).
+
+    Args:
+        model: Model with timm's `pretrained_cfg`.
+        paths: Files.
+        normalize: Whether mean and standard deviation are taken off; else values lie in [0, 1].
+    """
+    import torch
+    from PIL import Image
+    from timm.data import create_transform, resolve_model_data_config
+
+    config: Any = resolve_model_data_config(model)
+    if not normalize:
+        config.update(mean=(0.0,) * 3, std=(1.0,) * 3)
+    transform: Any = create_transform(**config)
+    return torch.stack([transform(Image.open(path).convert('RGB')) for path in paths])
