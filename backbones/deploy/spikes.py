@@ -123,11 +123,12 @@ def runs(
     for runtime, run in runtimes.items():
         if importlib.util.find_spec(runtime) is not None:
             given = run(model, names, images)
-            joined = [
-                {name: np.concatenate([b[name] for b in batches]) for name in names} for batches in (expected, given)
-            ]
-            found[runtime] = drift(*joined, output, spikes)
+            found[runtime] = drift(_joined(expected), _joined(given), output, spikes)
     return found
+
+
+def _joined(batches: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _onnxruntime(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
