@@ -215,8 +215,11 @@ class StagedBackbone(nn.Module):
         if self.stem_taps:
             for index, module in enumerate(self.stem):
                 x = self._in_parts(module, module, x, images)
-                if index in self.stem_taps and self.stem_taps.index(index) in keep:
-                    kept[self.stem_taps.index(index)] = x
+                level = self.stem_taps.index(index) if index in self.stem_taps else -1
+                if level in keep:
+                    kept[level] = x
+                if level == last:
+                    return _map(x), kept
         else:
             x = self._in_parts(self.stem, self.stem, x, images)
         taps = len(self.stem_taps)
