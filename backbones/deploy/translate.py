@@ -53,7 +53,8 @@ def _pad(x, axis: int, before: int, length: Any):
 
 
 def _max_pool(x, side: int, stride: int, padding: int):
-    return _op().MaxPool(x, kernel_shape=[side, side], strides=[stride, stride], pads=[padding] * 4)
+    largest, _ = _op().MaxPool(x, kernel_shape=[side, side], strides=[stride, stride], pads=[padding] * 4)
+    return largest
 
 
 def _keep_scores(boxes, scores, iou_threshold: float, most: int):
