@@ -118,6 +118,9 @@ def join(state: Mapping[str, torch.Tensor], table: Mapping[str, Sequence[str]]) 
                 f'A checkpoint must hold either {new} or all its parts, {_some(parts)}, but this one holds '
                 f'{_some(name for name in (new, *parts) if name in state)}. Is the file whole?'
             )
+        shapes = [tuple(state[part].shape) for part in parts]
+        if len({(len(shape), shape[1:]) for shape in shapes}) > 1:
+            raise ValueError(f'All of {_some(parts)} must have one shape but for the first axis, but got {shapes}.')
         if new not in result:
             result[new] = torch.cat([state[part] for part in parts]) if value.ndim else value
     return result

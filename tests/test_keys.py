@@ -78,6 +78,8 @@ def test_join_asks_for_all_parts_and_nothing_else():
         join({key: value for key, value in parts.items() if key != 'a.k.w'}, QKV)
     with pytest.raises(ValueError, match=r'either a\.qkv\.w or'):
         join({**parts, 'a.qkv.w': torch.zeros(3)}, QKV)
+    with pytest.raises(ValueError, match=r'one shape but for the first axis, but got \[\(1,\), \(2, 2\), \(1,\)\]'):
+        join({**parts, 'a.k.w': torch.zeros(2, 2)}, QKV)
 
 
 def test_unwrap_takes_averaged_weights_and_drops_prefixes():

@@ -117,6 +117,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
         ({'model_name': 'test_resnet', 'out_indices': (2, 1)}, 'rise'),
         ({'model_name': 'test_resnet', 'widht': 3}, 'widht'),
         ({'model_name': 'lsnet_t', 'widht': 3}, 'widht'),
+        ({'model_name': 'max_former_cifar10dvs'}, 'max_former_cifar10dvs takes clips'),
         ({'model_name': 'test_resnet', 'init_cfg': {'type': 'Kaiming'}}, 'init_cfg'),
         ({'model_name': 'test_resnet', 'checkpoint_path': 'no.pth'}, r'no\.pth'),
         (

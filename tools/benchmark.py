@@ -282,7 +282,7 @@ def _sizes(name: str, given: list[int] | None) -> tuple[tuple[int, ...], tuple[i
     """(C, H, W) of a picture, and the axes of an input behind the batch: the same, or (T, C, H, W) of a clip."""
     from backbones.layers import clip_steps
 
-    model = _create(name)
+    model: Any = _create(name)
     picture = tuple(given or model.pretrained_cfg['input_size'])
     return picture, (*clip_steps(model), *picture)
 
