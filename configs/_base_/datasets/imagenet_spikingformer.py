@@ -5,9 +5,7 @@ _base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomResizedCrop', scale=224, crop_ratio_range=(1.0, 1.0), backend='pillow', interpolation='bicubic'
-    ),
+    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(1.0, 1.0), backend='pillow', interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(
         type='RandAugment',
