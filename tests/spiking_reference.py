@@ -15,8 +15,8 @@ def lively(model: nn.Module) -> nn.Module:
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -0.1, 0.1)
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 1, 3)
-            nn.init.uniform_(module.bias, 0, 0.5)
+            nn.init.uniform_(module.weight, 1.5, 3.5)
+            nn.init.uniform_(module.bias, 0.2, 0.9)
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.double().eval()

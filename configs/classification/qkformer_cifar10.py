@@ -1,7 +1,6 @@
 # QKFormer on CIFAR-10 at 32x32, as STEP trained it.
 #   python tools/train.py configs/classification/qkformer_cifar10.py --amp
-# Expected on the test split: top-1 96.24 (STEP, arXiv 2505.11151), 96.18 by its authors (Zhou et al., arXiv
-# 2403.16552). Not rerun here.
+# Expected on the test split: top-1 96.24 (STEP, arXiv 2505.11151), by its authors 96.18. Not rerun here.
 # Needs data/cifar10. 128 pictures on one GPU.
 _base_ = [
     '../_base_/models/timm_classifier.py',
@@ -10,4 +9,8 @@ _base_ = [
     '../_base_/classification_runtime.py',
 ]
 
-model = dict(model_name='qkformer_cifar', num_classes=10, train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]))
+model = dict(
+    model_name='qkformer_cifar',
+    num_classes=10,
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]),
+)

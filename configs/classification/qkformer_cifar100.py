@@ -1,7 +1,6 @@
 # QKFormer on CIFAR-100 at 32x32, as STEP trained it.
 #   python tools/train.py configs/classification/qkformer_cifar100.py --amp
-# Expected on the test split: top-1 79.72 (STEP, arXiv 2505.11151), 81.15 by its authors (Zhou et al., arXiv
-# 2403.16552). Not rerun here.
+# Expected on the test split: top-1 79.72 (STEP, arXiv 2505.11151), by its authors 81.15. Not rerun here.
 # Needs data/cifar100, laid out as data/cifar10 is. 128 pictures on one GPU.
 _base_ = ['qkformer_cifar10.py']
 

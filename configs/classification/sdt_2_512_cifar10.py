@@ -9,7 +9,11 @@ _base_ = [
     '../_base_/classification_runtime.py',
 ]
 
-model = dict(model_name='sdt_2_512_cifar', num_classes=10, train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]))
+model = dict(
+    model_name='sdt_2_512_cifar',
+    num_classes=10,
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]),
+)
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [

@@ -9,7 +9,11 @@ _base_ = [
     '../_base_/classification_runtime.py',
 ]
 
-model = dict(model_name='sdt_cifar', num_classes=10, train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]))
+model = dict(
+    model_name='sdt_cifar',
+    num_classes=10,
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]),
+)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6 / 3e-4, by_epoch=True, begin=0, end=20),

@@ -10,7 +10,9 @@ _base_ = [
 ]
 
 model = dict(
-    model_name='spikingformer_4_384_cifar', num_classes=10, train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)])
+    model_name='spikingformer_4_384_cifar',
+    num_classes=10,
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]),
 )
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
