@@ -130,7 +130,7 @@ def trained(neuron: Neuron) -> Neuron:
     """Other weights than those it starts with; GLIF's gates as they are."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in neuron.parameters():
+        for parameter in filter(lambda p: p.requires_grad, neuron.parameters()):
             parameter.add_(torch.empty_like(parameter).uniform_(-0.6, 0.6, generator=generator))
     return neuron.double()
 
@@ -218,7 +218,7 @@ def test_groups_have_neurons_of_their_own_where_these_learn() -> None:
     with torch.no_grad():
         for neuron, w in zip(three, (-1.0, 0.0, 1.0), strict=True):
             neuron.w.fill_(w)
-    x = inputs().float().reshape(STEPS * 2, 6, 1, 2).repeat(1, 3, 1, 1)[:, :6]
+    x = 2 * torch.randn(STEPS * 2, 6, 3, 2, generator=torch.Generator().manual_seed(0))
     expected = [neuron(part) for neuron, part in zip(three, (x[:, :2], x[:, 2:4], x[:, 4:]), strict=True)]
     assert torch.equal(three(x), torch.cat(expected, 1))
     assert not torch.equal(three(x), three[0](x))

@@ -28,11 +28,11 @@ def lively(model: nn.Module) -> nn.Module:
                 nn.init.uniform_(module.bias, -0.1, 0.1)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 1, 3)
-            nn.init.uniform_(module.bias, 0, 0.5)
+            nn.init.uniform_(module.bias, 0, 1)
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.running_var, 0.1, 0.5)
         elif isinstance(module, Neuron):
-            for parameter in module.parameters():
+            for parameter in filter(lambda p: p.requires_grad, module.parameters()):
                 parameter.add_(torch.empty_like(parameter).uniform_(-0.5, 0.5))
     return model.double().eval()
 
