@@ -20,12 +20,13 @@ STEP = {**CIFAR, 'signed': False, 'stem_spikes': True}
 def lively(model: nn.Module) -> nn.Module:
     """`model` in float64 and eval mode with weights at which its neurons fire, now and then."""
     torch.manual_seed(0)
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, _BatchNorm):
-            nn.init.uniform_(module.weight, 1, 3)
-            nn.init.uniform_(module.bias, 0, 0.5)
+            spectral = name.endswith(('forward_norm', 'weigh.norm'))  # whose coefficients are few and small
+            nn.init.uniform_(module.weight, *((2, 5) if spectral else (1, 3)))
+            nn.init.uniform_(module.bias, *((0.5, 2) if spectral else (0, 0.5)))
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.double().eval()
 

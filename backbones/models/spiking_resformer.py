@@ -358,59 +358,59 @@ def _step(variant: str, pretrained: bool, classes: int, **kwargs: Any) -> nn.Mod
 
 @register_model
 def spikingresformer_ti(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-Ti, 11.2 M parameters, 1.1 G MACs at 224 x 224."""
+    """SpikingResformer-Ti, 11.2 M parameters, 15.8 G MACs at 224 x 224."""
     options = {'dims': (64, 192, 384), 'num_heads': (1, 3, 6)}
     return _spikingresformer('spikingresformer_ti', pretrained, **{**options, **kwargs})
 
 
 @register_model
 def spikingresformer_s(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-S, 17.8 M parameters, 1.1 G MACs at 224 x 224."""
+    """SpikingResformer-S, 17.8 M parameters, 23.2 G MACs at 224 x 224."""
     options = {'dims': (64, 256, 512), 'num_heads': (1, 4, 8)}
     return _spikingresformer('spikingresformer_s', pretrained, **{**options, **kwargs})
 
 
 @register_model
 def spikingresformer_m(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-M, 35.6 M parameters, 1.1 G MACs at 224 x 224."""
+    """SpikingResformer-M, 35.6 M parameters, 42.5 G MACs at 224 x 224."""
     options = {'dims': (64, 384, 768), 'num_heads': (1, 6, 12)}
     return _spikingresformer('spikingresformer_m', pretrained, **{**options, **kwargs})
 
 
 @register_model
 def spikingresformer_l(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-L, 60.4 M parameters, 1.1 G MACs at 224 x 224."""
+    """SpikingResformer-L, 60.4 M parameters, 72.9 G MACs at 224 x 224."""
     options = {'dims': (128, 512, 1024), 'num_heads': (2, 8, 16)}
     return _spikingresformer('spikingresformer_l', pretrained, **{**options, **kwargs})
 
 
 @register_model
 def spikingresformer_ti_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-Ti* for CIFAR-10, 10.8 M parameters, 1.1 G MACs at 32 x 32."""
+    """SpikingResformer-Ti* for CIFAR-10, 10.8 M parameters, 4.9 G MACs at 32 x 32."""
     return _small('spikingresformer_ti_cifar', pretrained, 10, **kwargs)
 
 
 @register_model
 def spikingresformer_ti_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer-Ti* for CIFAR-100, 10.8 M parameters, 1.1 G MACs at 32 x 32."""
+    """SpikingResformer-Ti* for CIFAR-100, 10.8 M parameters, 4.9 G MACs at 32 x 32."""
     return _small('spikingresformer_ti_cifar100', pretrained, 100, **kwargs)
 
 
 @register_model
 def spikingresformer_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer of STEP for CIFAR-10, 10.8 M parameters, 1.1 G MACs at 32 x 32."""
+    """SpikingResformer of STEP for CIFAR-10, 10.8 M parameters, 4.9 G MACs at 32 x 32."""
     return _step('spikingresformer_cifar', pretrained, 10, **kwargs)
 
 
 @register_model
 def spikingresformer_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer of STEP for CIFAR-100, 10.8 M parameters, 1.1 G MACs at 32 x 32."""
+    """SpikingResformer of STEP for CIFAR-100, 10.8 M parameters, 4.9 G MACs at 32 x 32."""
     return _step('spikingresformer_cifar100', pretrained, 100, **kwargs)
 
 
 @register_model
 def spikingresformer_dvsg(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SpikingResformer for clips of DVS128 Gesture, 2.7 M parameters, 1.1 G MACs at 64 x 64."""
+    """SpikingResformer for clips of DVS128 Gesture, 2.7 M parameters, 23.1 G MACs at 64 x 64."""
     options = {'dims': (32, 96, 192), 'num_heads': (1, 3, 6), 'group_size': 32, 'learn_tau': True}
     options |= {'num_steps': 16, 'clips': True, 'small': True, 'img_size': 64, 'num_classes': 11}
     return _spikingresformer('spikingresformer_dvsg', pretrained, **{**options, **kwargs})

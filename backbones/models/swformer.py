@@ -395,35 +395,35 @@ def _step(variant: str, pretrained: bool, classes: int, **kwargs: Any) -> nn.Mod
 
 @register_model
 def swformer_6_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer-6-512, 21.8 M parameters, 1.1 G MACs at 256 x 256."""
+    """SWformer-6-512, 21.8 M parameters, 39.0 G MACs at 256 x 256."""
     return _swformer('swformer_6_512', pretrained, **{'embed_dim': 512, 'depth': 6, **kwargs})
 
 
 @register_model
 def swformer_8_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer-8-512, 27.6 M parameters, 1.1 G MACs at 256 x 256."""
+    """SWformer-8-512, 27.6 M parameters, 46.3 G MACs at 256 x 256."""
     return _swformer('swformer_8_512', pretrained, **{'embed_dim': 512, 'depth': 8, **kwargs})
 
 
 @register_model
 def swformer_4_384_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer-4-384 for CIFAR-10, 7.5 M parameters, 1.1 G MACs at 32 x 32."""
+    """SWformer-4-384 for CIFAR-10, 7.5 M parameters, 3.5 G MACs at 32 x 32."""
     return _small('swformer_4_384_cifar', pretrained, 10, **kwargs)
 
 
 @register_model
 def swformer_4_384_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer-4-384 for CIFAR-100, 7.5 M parameters, 1.1 G MACs at 32 x 32."""
+    """SWformer-4-384 for CIFAR-100, 7.5 M parameters, 3.5 G MACs at 32 x 32."""
     return _small('swformer_4_384_cifar100', pretrained, 100, **kwargs)
 
 
 @register_model
 def swformer_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer of STEP for CIFAR-10, 7.0 M parameters, 1.1 G MACs at 32 x 32."""
+    """SWformer of STEP for CIFAR-10, 7.0 M parameters, 3.2 G MACs at 32 x 32."""
     return _step('swformer_cifar', pretrained, 10, **kwargs)
 
 
 @register_model
 def swformer_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """SWformer of STEP for CIFAR-100, 7.1 M parameters, 1.1 G MACs at 32 x 32."""
+    """SWformer of STEP for CIFAR-100, 7.1 M parameters, 3.2 G MACs at 32 x 32."""
     return _step('swformer_cifar100', pretrained, 100, **kwargs)
