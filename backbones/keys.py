@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
-__all__ = ['check_fit', 'convert', 'is_ours', 'join', 'rename', 'unwrap']
+__all__ = ['check_fit', 'convert', 'is_ours', 'join', 'moves', 'rename', 'unwrap']
 
 _CONTAINERS = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema', 'state_dict', 'model', 'model_state', 'module')
 _WRAPPERS = ('_orig_mod.', 'module.')
@@ -124,6 +124,15 @@ def join(state: Mapping[str, torch.Tensor], table: Mapping[str, Sequence[str]]) 
         if new not in result:
             result[new] = torch.cat([state[part] for part in parts]) if value.ndim else value
     return result
+
+
+def moves(names: Mapping[str, str]) -> dict[str, str | None]:
+    """Table that moves modules with all that is in them, and leaves everything else where it is.
+
+    Args:
+        names: Name of a module -> where it goes.
+    """
+    return {**{f'{old}.{{rest...}}': f'{new}.{{rest}}' for old, new in names.items()}, '{all...}': '{all}'}
 
 
 def is_ours(model: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:

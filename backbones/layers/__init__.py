@@ -43,7 +43,7 @@ from .spectral import Backend, check_backend, cosine, fourier, inverse_cosine, i
 from .spiking import IF, LIF, Neuron, Repeat, TernaryIF, clip_steps, mean_steps
 from .spiking_attention import SpikingSelfAttention, TokenQK, check_heads
 from .spiking_mlp import SpikingMlp
-from .spiking_stem import SpikingConv, stem_levels
+from .spiking_stem import SpikingConv, split_stem, stem_levels
 from .step_pool import StepPool
 from .sub_grid import sub_grids, whole_grid
 from .surrogate import SURROGATES, fire
@@ -158,6 +158,7 @@ __all__ = [
     'shift_groups',
     'shifted_depthwise',
     'small_kernel_aggregation',
+    'split_stem',
     'stem_levels',
     'sub_grids',
     'wavelet',

@@ -10,7 +10,7 @@ from .conv_norm import ConvNorm
 from .max_pool import MaxPool
 from .spiking import Neuron, Repeat
 
-__all__ = ['SpikingConv', 'stem_levels']
+__all__ = ['SpikingConv', 'split_stem', 'stem_levels']
 
 
 class SpikingConv(nn.Module):
@@ -85,3 +85,23 @@ def stem_levels(layers: int, pools: Sequence[int], most: int = 2) -> tuple[list[
         )
     strides = [2 ** sum(pool <= layer for pool in pools) for layer in range(layers)]
     return [layer for layer in range(layers - 1) if strides[layer] != strides[layer + 1]][-most:], strides
+
+
+def split_stem(layers: Sequence[nn.Module], levels: Sequence[int]) -> tuple[list[nn.Sequential], dict[str, str]]:
+    """A stem in pieces that each end in a feature level, but for the last.
+
+    The first piece is the model's `stem`, each further one the `downsample` of a stage, the last of them that of the
+    blocks' stage.
+
+    Args:
+        layers: Layers of the stem.
+        levels: Indices of those that are feature levels.
+
+    Returns:
+        The pieces; `stem.N` of the N-th layer -> its name in the model.
+    """
+    ends = [*(level + 1 for level in levels), len(layers)]
+    pieces = [nn.Sequential(*layers[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    owners = ['stem', *(f'stages.{i}.downsample' for i in range(len(levels)))]
+    names = [f'{owner}.{j}' for owner, piece in zip(owners, pieces, strict=True) for j in range(len(piece))]
+    return pieces, {f'stem.{i}': name for i, name in enumerate(names)}

@@ -29,8 +29,8 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from ..base import StagedBackbone, create
-from ..keys import check_fit, is_ours, join, rename, unwrap
+from ..base import Stage, StagedBackbone, create
+from ..keys import check_fit, is_ours, join, moves, rename, unwrap
 from ..layers import (
     LIF,
     MixedLIF,
@@ -40,6 +40,7 @@ from ..layers import (
     SpikingMlp,
     SpikingSelfAttention,
     StepPool,
+    split_stem,
     stem_levels,
     sub_grids,
     whole_grid,
@@ -129,7 +130,7 @@ class Block(nn.Module):
 
 
 class SglFormer(StagedBackbone):
-    """SGLFormer; feature levels are two maps of the stem, at half and a quarter of the last stride, and every block.
+    """SGLFormer; feature levels are two maps of the stem, at half and a quarter of the last stride, and the last block.
 
     Args:
         embed_dim: Channels D of the blocks.
@@ -179,7 +180,7 @@ class SglFormer(StagedBackbone):
         dtype=None,
     ) -> None:
         _check(embed_dim, depth, stem_dims)
-        taps, strides = stem_levels(len(stem_dims), pools)
+        levels, strides = stem_levels(len(stem_dims), pools)
         super().__init__(
             num_classes=num_classes,
             in_chans=in_chans,
@@ -187,18 +188,15 @@ class SglFormer(StagedBackbone):
             drop_rate=drop_rate,
             img_size=img_size,
             num_steps=num_steps,
-            stem_taps=taps,
+            stem_taps=levels[:1],
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         neuron = partial(LIF, num_steps)
-        self.stem = nn.Sequential()
+        layers: list[nn.Module] = []
         for i, (below, dim) in enumerate(zip((in_chans, *stem_dims), stem_dims, strict=False)):
             pool, repeat = 'membrane' if i in pools else None, None if i else Repeat(num_steps)
-            self.stem.append(SpikingConv(below, dim, neuron, pool=pool, repeat=repeat, **dd))
-        self.feature_info += [
-            {'num_chs': stem_dims[tap], 'reduction': strides[tap], 'module': f'stem.{tap}'} for tap in taps
-        ]
-        stages: list[Block] = []
+            layers.append(SpikingConv(below, dim, neuron, pool=pool, repeat=repeat, **dd))
+        blocks: list[nn.Module] = []
         rates: Any = calculate_drop_path_rates(drop_path_rate, depth + 1)
         for i, rate in enumerate(rates):
             attention, biased = (SpikingSelfAttention, bias) if i else (LocalAttention, False)
@@ -206,9 +204,12 @@ class SglFormer(StagedBackbone):
             mlp = SpikingMlp(embed_dim, int(embed_dim * mlp_ratio), neuron, first=False, bias=biased, **dd)
             local = None if i else LocalMixer(embed_dim, neuron, **dd)
             behind = MixedLIF(num_steps) if mixed_batch and i else neuron()
-            stages.append(Block(attn, mlp, behind, local, rate))
-            self.feature_info.append({'num_chs': embed_dim, 'reduction': strides[-1], 'module': f'stages.{i}'})
-        self.stages = nn.Sequential(*stages)
+            blocks.append(Block(attn, mlp, behind, local, rate))
+        (self.stem, *pieces), self.stem_names = split_stem(layers, levels)
+        self.stages = nn.Sequential(*(Stage(piece, blocks if piece is pieces[-1] else ()) for piece in pieces))
+        modules = [f'stem.{levels[0]}', *(f'stages.{i}' for i in range(len(pieces)))]
+        for layer, module in zip((*levels, -1), modules, strict=True):
+            self.feature_info.append({'num_chs': stem_dims[layer], 'reduction': strides[layer], 'module': module})
         self.step_pool = step_pool
         self.head_pool: nn.Module = nn.Identity()
         self._finish(**dd)
@@ -265,10 +266,10 @@ def _pair(source: str, target: str) -> dict[str, str | None]:
 
 def _local(source: str) -> dict[str, str | None]:
     return {
-        **_unit(f'{source}.conv', 'conv3x3', 'stages.0.local.near.conv'),
-        **_unit(f'{source}.conv1x1_1', 'conv1x1', 'stages.0.local.expand.conv'),
-        **_unit(f'{source}.dwconv3x3', 'conv3x3', 'stages.0.local.spread.conv'),
-        **_unit(f'{source}.conv1x1_2', 'conv1x1', 'stages.0.local.reduce.conv'),
+        **_unit(f'{source}.conv', 'conv3x3', 'stages.1.blocks.0.local.near.conv'),
+        **_unit(f'{source}.conv1x1_1', 'conv1x1', 'stages.1.blocks.0.local.expand.conv'),
+        **_unit(f'{source}.dwconv3x3', 'conv3x3', 'stages.1.blocks.0.local.spread.conv'),
+        **_unit(f'{source}.conv1x1_2', 'conv1x1', 'stages.1.blocks.0.local.reduce.conv'),
     }
 
 
@@ -277,31 +278,31 @@ KEYS: dict[str, str | None] = {
     **_unit('stem.conv', 'conv3x3', 'stem.0.conv'),
     **_unit('tokenizer.conv{n}', 'conv3x3', 'stem.{n}.conv'),
     **_local('blocks.0.loc'),
-    **_unit('blocks.0.ssa{b}.{part}_conv', 'conv1x1', 'stages.{b-1}.attn.{part}'),
-    **_unit('blocks.0.mlp{b}.mlp{n}', 'conv1x1', 'stages.{b-1}.mlp.fc{n}'),
+    **_unit('blocks.0.ssa{b}.{part}_conv', 'conv1x1', 'stages.1.blocks.{b-1}.attn.{part}'),
+    **_unit('blocks.0.mlp{b}.mlp{n}', 'conv1x1', 'stages.1.blocks.{b-1}.mlp.fc{n}'),
     'full_size_conv.{p}': 'head_pool.{p}',
     'bn.{p}': 'head_pool.norm.{p}',
     # ImageNet
     **_pair('patch_embed.proj', 'stem.0.conv'),
     **_pair('patch_embed.proj{n}', 'stem.{n}.conv'),
     **_local('localblock.0.local1'),
-    **_unit('localblock.0.local2_SSA.{part}_conv', 'conv1x1', 'stages.0.attn.{part}'),
-    **_unit('localblock.0.local2_MLP.mlp{n}', 'conv1x1', 'stages.0.mlp.fc{n}'),
-    **_pair('blocks.{b}.attn.{part}', 'stages.{b+1}.attn.{part}'),
-    **_pair('blocks.{b}.mlp.fc{n}', 'stages.{b+1}.mlp.fc{n}'),
+    **_unit('localblock.0.local2_SSA.{part}_conv', 'conv1x1', 'stages.1.blocks.0.attn.{part}'),
+    **_unit('localblock.0.local2_MLP.mlp{n}', 'conv1x1', 'stages.1.blocks.0.mlp.fc{n}'),
+    **_pair('blocks.{b}.attn.{part}', 'stages.1.blocks.{b+1}.attn.{part}'),
+    **_pair('blocks.{b}.mlp.fc{n}', 'stages.1.blocks.{b+1}.mlp.fc{n}'),
     'blocks.{b}.norm1.{p}': None,  # layer norms that nothing uses
     'blocks.{b}.norm2.{p}': None,
     'head.{p}': 'head.{p}',
 }
 
-JOIN = {'stages.{b}.attn.qkv.{p...}': [f'stages.{{b}}.attn.{part}.{{p...}}' for part in 'qkv']}
+JOIN = {'{block...}.attn.qkv.{p...}': [f'{{block...}}.attn.{part}.{{p...}}' for part in 'qkv']}
 
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SglFormer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
     state = unwrap(checkpoint)
     if not is_ours(model, state):
-        state = join(rename(state, KEYS), JOIN)
+        state = rename(join(rename(state, KEYS), JOIN), moves(model.stem_names))
         state = {key: value[..., None] if value.ndim == 3 else value for key, value in state.items()}
         if 'head_pool.weight' in state:  # C 1 positions T -> T positions C
             state['head_pool.weight'] = state['head_pool.weight'].squeeze(1).permute(2, 1, 0).contiguous()

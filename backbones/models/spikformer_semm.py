@@ -26,9 +26,9 @@ from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from ..base import StagedBackbone, create
-from ..keys import check_fit, is_ours, join, rename, unwrap
-from ..layers import LIF, ConvNorm, Neuron, Repeat, SpikingConv, free_reshape, free_transpose, stem_levels
+from ..base import Stage, StagedBackbone, create
+from ..keys import check_fit, is_ours, join, moves, rename, unwrap
+from ..layers import LIF, ConvNorm, Neuron, Repeat, SpikingConv, free_reshape, free_transpose, split_stem, stem_levels
 
 __all__ = ['SpikformerSemm']
 
@@ -171,7 +171,7 @@ class Position(SpikingConv):
 
 class SpikformerSemm(StagedBackbone):
     """Spikformer with experts; feature levels are two maps of the stem, at half and a quarter of the last stride, and
-    every block.
+    the last block.
 
     Args:
         embed_dim: Channels D of the blocks; the stem has D / 8, D / 4, D / 2 and D.
@@ -225,7 +225,7 @@ class SpikformerSemm(StagedBackbone):
                 f'num_experts={num_experts}.'
             )
         widths = [embed_dim // part for part in (8, 4, 2, 1)]
-        taps, strides = stem_levels(len(widths), pools)
+        levels, strides = stem_levels(len(widths), pools)
         super().__init__(
             num_classes=num_classes,
             in_chans=in_chans,
@@ -233,33 +233,33 @@ class SpikformerSemm(StagedBackbone):
             drop_rate=drop_rate,
             img_size=img_size,
             num_steps=num_steps,
-            stem_taps=taps,
+            stem_taps=levels[:1],
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         neuron = partial(LIF, num_steps)
         self.num_experts, self.kv_norm, self.linear = num_experts, kv_norm, linear
-        self.stem = nn.Sequential()
+        layers: list[nn.Module] = []
         for i, (below, width) in enumerate(zip((in_chans, *widths), widths, strict=False)):
             pool, repeat = 'spikes' if i in pools else None, None if i else Repeat(num_steps)
-            self.stem.append(SpikingConv(below, width, neuron, pool=pool, repeat=repeat, **dd))
-        self.stem.append(Position(embed_dim, embed_dim, neuron, **dd))
-        self.feature_info += [
-            {'num_chs': widths[tap], 'reduction': strides[tap], 'module': f'stem.{tap}'} for tap in taps
-        ]
-        stages: list[Block] = []
+            layers.append(SpikingConv(below, width, neuron, pool=pool, repeat=repeat, **dd))
+        layers.append(Position(embed_dim, embed_dim, neuron, **dd))
+        blocks: list[nn.Module] = []
         rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
-        for i, rate in enumerate(rates):
+        for rate in rates:
             attn = ExpertAttention(
                 embed_dim, expert_dim, num_experts, neuron, scale, linear, kv_norm, flat_router, **dd
             )
-            stages.append(Block(attn, ExpertMlp(embed_dim, mlp_dim, neuron, not linear, **dd), rate))
-            self.feature_info.append({'num_chs': embed_dim, 'reduction': strides[-1], 'module': f'stages.{i}'})
-        self.stages = nn.Sequential(*stages)
+            blocks.append(Block(attn, ExpertMlp(embed_dim, mlp_dim, neuron, not linear, **dd), rate))
+        (self.stem, *pieces), self.stem_names = split_stem(layers, levels)
+        self.stages = nn.Sequential(*(Stage(piece, blocks if piece is pieces[-1] else ()) for piece in pieces))
+        modules = [f'stem.{levels[0]}', *(f'stages.{i}' for i in range(len(pieces)))]
+        for layer, module in zip((*levels, -1), modules, strict=True):
+            self.feature_info.append({'num_chs': widths[layer], 'reduction': strides[layer], 'module': module})
         self._finish(**dd)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Linear layers: normal, cut at two, with standard deviation 0.02, and zero biases."""
-        projections = self.linear and name.startswith('stages.')
+        projections = self.linear and '.blocks.' in name
         if isinstance(module, nn.Linear) or (projections and isinstance(module, nn.Conv2d) and module.groups == 1):
             trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
@@ -270,7 +270,7 @@ class SpikformerSemm(StagedBackbone):
         return x
 
 
-_ATTN, _MLP = ('block.{i}.attn', 'stages.{i}.attn'), ('block.{i}.mlp', 'stages.{i}.mlp')
+_ATTN, _MLP = ('block.{i}.attn', 'stages.1.blocks.{i}.attn'), ('block.{i}.mlp', 'stages.1.blocks.{i}.mlp')
 
 
 def _attention() -> dict[str, str | None]:
@@ -315,20 +315,20 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: SpikformerSemm) -> dict[str
     state = unwrap(checkpoint)
     if not is_ours(model, state):
         state = rename(state, {**KV_NORM, **KEYS} if model.kv_norm else KEYS)
-        state = join(state, _joined(model.num_experts))
+        state = rename(join(state, _joined(model.num_experts)), moves(model.stem_names))
         state = {key: _as_conv(key, value) for key, value in state.items()}
     return check_fit(model, state, adapt=('head', 'stem.0.conv.conv'))
 
 
 def _joined(experts: int) -> dict[str, list[str]]:
     parts = {'q': [f'q{e}' for e in range(experts)], 'kv': ['k', 'v']}
-    at, of = 'stages.{i}.attn', '{p...}'
+    at, of = _ATTN[1], '{p...}'
     return {f'{at}.{name}.{of}': [f'{at}.{part}.{of}' for part in found] for name, found in parts.items()}
 
 
 def _as_conv(key: str, value: torch.Tensor) -> torch.Tensor:
     """Weights of linear layers and of convolutions over tokens as those of convolutions over maps."""
-    if key.startswith('stages.') and value.ndim in (2, 3):
+    if not key.startswith('head.') and value.ndim in (2, 3):
         return value.reshape(*value.shape[:2], 1, 1)
     return value
 

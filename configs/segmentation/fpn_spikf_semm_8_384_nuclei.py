@@ -3,9 +3,9 @@
 # Expected: not measured to the end.
 _base_ = ['../_base_/recipes/fpn_nuclei.py']
 
-# strides 4 and 8 of the stem, and 16 behind the last block
+# strides 4, 8 and 16
 model = dict(
-    backbone=dict(model_name='spikf_semm_imagenet_384', out_indices=(0, 1, -1)),
+    backbone=dict(model_name='spikf_semm_imagenet_384'),
     neck=dict(in_channels=[96, 192, 384], num_outs=3),
     decode_head=dict(feature_strides=[4, 8, 16], in_channels=[64, 64, 64], in_index=[0, 1, 2]),
 )
