@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.deploy import fuse
-from backbones.layers import Affine
+from backbones.layers import Affine, Neuron
 from registry import facts, make, shape, smallest, variants
 
 # timm's ways to hold a convolution and its norm: attributes, sequences, with activations inside, leaves of their own
@@ -25,10 +25,14 @@ def randomise(model: nn.Module) -> nn.Module:
         first = parameter.flatten()[0].item()
         if (parameter == first).all():
             nn.init.uniform_(parameter, 0.5, 1.5) if first == 1 else nn.init.normal_(parameter, 0, 0.1)
+    spiking = any(isinstance(module, Neuron) for module in model.modules())
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+            if spiking:  # such that neurons fire at every depth
+                module.running_var.mul_(0.2)
+                module.bias.uniform_(0, 1.5)
     return model.double().eval()
 
 
