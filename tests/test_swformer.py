@@ -26,7 +26,7 @@ def lively(model: nn.Module) -> nn.Module:
         elif isinstance(module, _BatchNorm):
             spectral = name.endswith(('forward_norm', 'weigh.norm'))  # whose coefficients are few and small
             nn.init.uniform_(module.weight, *((2, 5) if spectral else (1, 3)))
-            nn.init.uniform_(module.bias, *((0.5, 2) if spectral else (0, 0.5)))
+            nn.init.uniform_(module.bias, *((0.5, 2) if spectral else (0.5, 1.5)))
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.double().eval()
 
@@ -93,7 +93,7 @@ def fired(h: torch.Tensor, steps: int, signed: bool) -> torch.Tensor:
 def test_mixer_is_its_equations(sides: tuple[int, int], signed: bool) -> None:
     steps, groups, width = 3, 2, 4
     mixer = lively(HaarMixer(8, groups, lambda: LIF(steps), lambda: TernaryIF(steps) if signed else LIF(steps)))
-    x = 3 * images(2 * steps, 8, *sides)
+    x = 2 + 3 * images(2 * steps, 8, *sides)
     tall, wide = (haar_matrix(side, x) for side in sides)
     s = fired(x, steps, False)
     a = fired(torch.einsum('bchw,kw->bchk', s, wide), steps, signed)
