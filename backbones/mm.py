@@ -200,8 +200,8 @@ class TimmFeatures(BaseModule):
         model = _create(model_name, pretrained=pretrained, **self._build)
         if getattr(model, 'clips', False):
             raise ValueError(
-                f'TimmFeatures takes pictures (B, C, H, W), but {model_name} takes clips (B, T, C, H, W): give clips=False '
-                'to show it each picture at every time step, or a model of pictures.'
+                f'TimmFeatures takes pictures (B, C, H, W), but {model_name} takes clips (B, T, C, H, W): give '
+                'clips=False to show it a picture at every time step, or a model of pictures.'
             )
         self._all_keys = set(model.state_dict())
         self.out_indices = _check_levels(model, model_name, out_indices)
