@@ -150,7 +150,8 @@ def block(kind, m, xs: Steps) -> Steps:
 @pytest.mark.parametrize('kind', KINDS)
 def test_it_is_its_formulae(kind: str) -> None:
     model = lively(**KINDS[kind])
-    x = torch.randn(model.input_shape(2, (32, 48)), dtype=torch.float64)
+    sides = (32, 48) if model.embeds[0] == 'plain' else (64, 96)
+    x = torch.randn(model.input_shape(2, sides), dtype=torch.float64)
     xs = [x[:, t] for t in range(3)] if model.clips else [x] * 3
     xs = stem(model.embeds[0], model.stem, xs)
     maps = []

@@ -22,6 +22,9 @@ def lively() -> MaxResNet:
             module.weight.uniform_(1, 3)
             module.bias.uniform_(0, 0.5)
             module.running_mean.uniform_(-0.1, 0.1)
+        elif isinstance(module, nn.Conv2d):
+            fan = module.weight[0].numel()
+            module.weight.uniform_(-2 / fan**0.5, 2 / fan**0.5)
     return model
 
 
