@@ -7,19 +7,23 @@ from backbones.layers import Neuron
 
 
 @torch.no_grad()
-def lively(model: nn.Module) -> nn.Module:
-    """`model` in float64 and evaluation mode with weights that make a fair share of its neurons fire."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity='linear')
-            if module.bias is not None:
-                nn.init.uniform_(module.bias, -0.1, 0.1)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 1.5, 3.5)
-            nn.init.uniform_(module.bias, 0.2, 0.9)
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model.double().eval()
+def lively(model: nn.Module, bias: float = 0.3) -> nn.Module:
+    """`model` in float64 and evaluation mode with weights that make a fair share of its neurons fire.
+
+    Normalisations have the statistics of random pictures, so that charges are alike at every depth; `bias` is the mean
+    of what they add.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 1, 2)
+        nn.init.uniform_(norm.bias, bias - 0.3, bias + 0.3)
+        norm.momentum = 1.0
+    model.double().train()
+    if hasattr(model, 'input_shape'):  # a network, no layer alone
+        model(torch.randn(model.input_shape(4, (40, 48)), dtype=torch.double))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model.eval()
 
 
 def check_rates(model: nn.Module, x: torch.Tensor) -> None:

@@ -1,9 +1,11 @@
 """Max-ResNet: against its formula, step by step."""
 
+from typing import Any
+
 import pytest
+import spiking_reference as naive
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from backbones.deploy.spikes import listening
 from backbones.layers import ConvNorm
@@ -12,20 +14,10 @@ from backbones.models.max_resnet import MaxResNet
 Steps = list[torch.Tensor]
 
 
-@torch.no_grad()
-def lively() -> MaxResNet:
+def lively() -> Any:
     """A narrow model in float64 whose neurons fire now and then."""
     torch.manual_seed(0)
-    model = MaxResNet(stem_dim=8, dims=(16, 24), depths=(2, 2), num_steps=3, num_classes=5).double().eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.uniform_(1, 3)
-            module.bias.uniform_(0, 0.5)
-            module.running_mean.uniform_(-0.1, 0.1)
-        elif isinstance(module, nn.Conv2d):
-            fan = module.weight[0].numel()
-            module.weight.uniform_(-2 / fan**0.5, 2 / fan**0.5)
-    return model
+    return naive.lively(MaxResNet(stem_dim=8, dims=(16, 24), depths=(2, 2), num_steps=3, num_classes=5))
 
 
 def lif(xs: Steps) -> Steps:

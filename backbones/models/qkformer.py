@@ -298,32 +298,32 @@ _SMALL: dict[str, Any] = {'depths': (1, 1, 2), 'num_heads': 8, 'small': True, 'i
 
 @register_model
 def qkformer_10_384(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """QKFormer HST-10-384, 16.5 M parameters, 23.6 G MACs at 224 x 224."""
+    """QKFormer HST-10-384, 16.5 M parameters, 23.5 G MACs at 224 x 224."""
     return _qkformer('qkformer_10_384', pretrained, **{**_AUTHORS, 'embed_dim': 384, 'num_heads': 6, **kwargs})
 
 
 @register_model
 def qkformer_10_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """QKFormer HST-10-512, 29.1 M parameters, 41.7 G MACs at 224 x 224."""
+    """QKFormer HST-10-512, 29.1 M parameters, 41.6 G MACs at 224 x 224."""
     return _qkformer('qkformer_10_512', pretrained, **{**_AUTHORS, 'embed_dim': 512, 'num_heads': 8, **kwargs})
 
 
 @register_model
 def qkformer_10_768(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """QKFormer HST-10-768, 65.0 M parameters, 93.3 G MACs at 224 x 224."""
+    """QKFormer HST-10-768, 65.0 M parameters, 93.1 G MACs at 224 x 224."""
     return _qkformer('qkformer_10_768', pretrained, **{**_AUTHORS, 'embed_dim': 768, 'num_heads': 12, **kwargs})
 
 
 @register_model
 def qkformer_imagenet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """STEP's QKFormer with 384 channels, 16.1 M parameters, 22.3 G MACs at 224 x 224."""
+    """STEP's QKFormer with 384 channels, 16.1 M parameters, 22.2 G MACs at 224 x 224."""
     args = {'embed_dim': 384, 'depths': (1, 1, 7), 'num_heads': 8}
     return _qkformer('qkformer_imagenet', pretrained, **{**args, **kwargs})
 
 
 @register_model
 def qkformer_imagenet_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """STEP's QKFormer with 512 channels, 28.4 M parameters, 39.4 G MACs at 224 x 224."""
+    """STEP's QKFormer with 512 channels, 28.4 M parameters, 39.3 G MACs at 224 x 224."""
     args = {'embed_dim': 512, 'depths': (1, 1, 7), 'num_heads': 8}
     return _qkformer('qkformer_imagenet_512', pretrained, **{**args, **kwargs})
 

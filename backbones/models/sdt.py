@@ -332,31 +332,31 @@ _BY_STEP: dict[str, Any] = {'gate_threshold': 1.0}
 
 @register_model
 def sdt_8_384(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spike-driven Transformer 8-384, 16.8 M parameters, 18.7 G MACs at 224 x 224."""
+    """Spike-driven Transformer 8-384, 16.8 M parameters, 18.5 G MACs at 224 x 224."""
     return _sdt('sdt_8_384', pretrained, **{'embed_dim': 384, 'depth': 8, **kwargs})
 
 
 @register_model
 def sdt_6_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spike-driven Transformer 6-512, 23.4 M parameters, 28.1 G MACs at 224 x 224."""
+    """Spike-driven Transformer 6-512, 23.4 M parameters, 27.9 G MACs at 224 x 224."""
     return _sdt('sdt_6_512', pretrained, **{'embed_dim': 512, 'depth': 6, **kwargs})
 
 
 @register_model
 def sdt_8_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spike-driven Transformer 8-512, 29.7 M parameters, 33.0 G MACs at 224 x 224."""
+    """Spike-driven Transformer 8-512, 29.7 M parameters, 32.9 G MACs at 224 x 224."""
     return _sdt('sdt_8_512', pretrained, **{'embed_dim': 512, 'depth': 8, **kwargs})
 
 
 @register_model
 def sdt_10_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spike-driven Transformer 10-512, 36.0 M parameters, 38.0 G MACs at 224 x 224."""
+    """Spike-driven Transformer 10-512, 36.0 M parameters, 37.8 G MACs at 224 x 224."""
     return _sdt('sdt_10_512', pretrained, **{'embed_dim': 512, 'depth': 10, **kwargs})
 
 
 @register_model
 def sdt_8_768(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spike-driven Transformer 8-768, 66.3 M parameters, 74.0 G MACs at 224 x 224."""
+    """Spike-driven Transformer 8-768, 66.3 M parameters, 73.8 G MACs at 224 x 224."""
     return _sdt('sdt_8_768', pretrained, **{'embed_dim': 768, 'depth': 8, **kwargs})
 
 
@@ -386,13 +386,13 @@ def sdt_2_512_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register_model
 def sdt_imagenet(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """STEP's Spike-driven Transformer 8-512 at stride 4, 29.7 M parameters, 478.8 G MACs at 224 x 224."""
+    """STEP's Spike-driven Transformer 8-512 at stride 4, 29.7 M parameters, 479.7 G MACs at 224 x 224."""
     return _sdt('sdt_imagenet', pretrained, **{**_TWO_POOLS, **_BY_STEP, 'embed_dim': 512, 'depth': 8, **kwargs})
 
 
 @register_model
 def sdt_imagenet_384(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """STEP's Spike-driven Transformer 8-384 at stride 4, 16.8 M parameters, 269.4 G MACs at 224 x 224."""
+    """STEP's Spike-driven Transformer 8-384 at stride 4, 16.8 M parameters, 270.1 G MACs at 224 x 224."""
     return _sdt('sdt_imagenet_384', pretrained, **{**_TWO_POOLS, **_BY_STEP, 'embed_dim': 384, 'depth': 8, **kwargs})
 
 

@@ -271,19 +271,19 @@ def spikingformer_8_384(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register_model
 def spikingformer_8_512(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spikingformer 8-512, 29.7 M parameters, 33.0 G MACs at 224 x 224."""
+    """Spikingformer 8-512, 29.7 M parameters, 33.3 G MACs at 224 x 224."""
     return _spikingformer('spikingformer_8_512', pretrained, **{'embed_dim': 512, **kwargs})
 
 
 @register_model
 def spikingformer_8_768(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spikingformer 8-768, 66.3 M parameters, 74.0 G MACs at 224 x 224."""
+    """Spikingformer 8-768, 66.3 M parameters, 74.7 G MACs at 224 x 224."""
     return _spikingformer('spikingformer_8_768', pretrained, **{'embed_dim': 768, **kwargs})
 
 
 @register_model
 def spikingformer_4_256_cifar(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Spikingformer 4-256 for CIFAR-10, 4.1 M parameters, 1.7 G MACs at 32 x 32."""
+    """Spikingformer 4-256 for CIFAR-10, 4.2 M parameters, 1.7 G MACs at 32 x 32."""
     return _spikingformer('spikingformer_4_256_cifar', pretrained, **{**_SMALL, **_4_256, **kwargs})
 
 
