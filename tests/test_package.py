@@ -27,6 +27,7 @@ ROOMS = {
     'checkpoints': {'keys'},
     'measure': set(),
     'deploy': {'deploy', 'layers', 'backbones'},  # the version, which goes into the files it writes
+    'energy': {'layers'},
     'profile': {'deploy', 'layers'},
     'mm': {'base', 'backbones'},  # `import backbones` registers the names that its configs build
 }
