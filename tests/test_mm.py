@@ -234,7 +234,8 @@ def test_layer_decay_knows_mmpretrains_classifier(name):
     groups = constructor(model).optimizer.param_groups
     rate = {id(p): group['lr'] for group in groups for p in group['params']}
     assert len(rate) == len(list(model.parameters()))
-    classifier = {rate[id(p)] for key, p in model.named_parameters() if key.endswith('.bias') and p.shape == (1000,)}
+    classes = model.model.num_classes
+    classifier = {rate[id(p)] for p in model.parameters() if p.ndim <= 2 and p.shape[:1] == (classes,)}
     assert classifier == {1.0}
     first = model.model.get_submodule(model.model.pretrained_cfg['first_conv']).weight
     assert rate[id(first)] == min(rate.values()) < 1.0
