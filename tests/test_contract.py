@@ -306,7 +306,9 @@ def test_contract_compile(name, images):
 def test_contract_autocast(name, images):
     """bfloat16 follows float32 as far as its eight bits go, and its gradients are finite."""
     model = make(name, num_classes=7)
-    model = (shortened(model) if facts(name).num_steps else model).train()
+    if facts(name).num_steps:  # whose maps are large
+        model, images = shortened(model), images[..., :32]
+    model.train()
     with torch.autocast('cpu', torch.bfloat16):
         half = model(images)
     half.float().square().sum().backward()
