@@ -104,6 +104,7 @@ class StagedBackbone(nn.Module):
     stages: Any
     norm: nn.Module
     head: nn.Module
+    head_neuron: nn.Module
     head_norm = False  # whether `forward_head` starts from the map in front of the final norm and applies it itself
     head_steps = False  # whether `forward_head` has neurons, so that the model gives it the map of every time step
     pretrained_cfg: dict[str, Any]
@@ -272,7 +273,12 @@ class StagedBackbone(nn.Module):
         return y if self.head_norm else self.norm(y)
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool, drop and classify the map of `forward_features`; with `pre_logits` stop before the classifier."""
+        """Pool, drop and classify the map of `forward_features`; with `pre_logits` stop before the classifier.
+
+        With `head_steps` the map is taken for that of every step.
+        """
+        if self.head_steps and self._pool_name:
+            return self.head_of_steps(x.repeat(self.num_steps, 1, 1, 1), pre_logits)
         x = self.global_pool(x)
         x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.head(x)
@@ -283,9 +289,15 @@ class StagedBackbone(nn.Module):
         y, _ = self._levels(x, len(self.feature_info) - 1, set())
         return self.head_of_steps(self._for_head(y))
 
-    def head_of_steps(self, x: torch.Tensor) -> torch.Tensor:
-        """With `head_steps`: logits (B, num_classes) from the map of every step (T * B, C, H, W)."""
-        raise NotImplementedError
+    def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """With `head_steps`: `forward_head` on the map of every step (T * B, C, H, W)."""
+        x = mean_steps(self.fire(x) if self._pool_name else x, self.num_steps)
+        x = F.dropout(x, self.drop_rate, self.training)
+        return x if pre_logits else self.head(x)
+
+    def fire(self, x: torch.Tensor) -> torch.Tensor:
+        """With `head_steps`: pooled spikes (T * B, C) of the map of every step, here of a neuron behind the pooling."""
+        return self.head_neuron(self.global_pool(x))
 
     def set_num_steps(self, num_steps: int) -> None:
         """Run that many time steps from now on, in every module that has steps.

@@ -36,7 +36,6 @@ from ..layers import (
     SpikingMlp,
     SpikingSelfAttention,
     TokenQK,
-    mean_steps,
     require_eval,
 )
 
@@ -265,18 +264,6 @@ class MaxFormer(StagedBackbone):
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """A clip step by step; an image as it is, since the stem repeats what is behind its first convolution."""
         return super().encode(x) if self.clips else x
-
-    def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool the map of each step (T * B, C, H, W), let neurons fire, and classify their rates."""
-        if not self._pool_name:
-            return mean_steps(x, self.num_steps)
-        x = mean_steps(self.head_neuron(self.global_pool(x)), self.num_steps)  # B C
-        x = F.dropout(x, self.drop_rate, self.training)
-        return x if pre_logits else self.head(x)
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """The head on a map (B, C, H, W) that is the same at every step."""
-        return self.head_of_steps(x.repeat(self.num_steps, 1, 1, 1), pre_logits)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Normal, cut at two: convolutions but those of attention and zero biases, or the classifier."""

@@ -17,14 +17,13 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, rename, unwrap
-from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, mean_steps
+from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat
 
 __all__ = ['MaxResNet']
 
@@ -133,17 +132,9 @@ class MaxResNet(StagedBackbone):
         """The image as it is: the stem repeats what is behind its convolution."""
         return x
 
-    def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Let neurons of the map of each step (T * B, C, H, W) fire, pool their spikes, and classify their rates."""
-        if not self._pool_name:
-            return mean_steps(x, self.num_steps)
-        x = mean_steps(self.global_pool(self.head_neuron(x)), self.num_steps)  # B C
-        x = F.dropout(x, self.drop_rate, self.training)
-        return x if pre_logits else self.head(x)
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """The head on a map (B, C, H, W) that is the same at every step."""
-        return self.head_of_steps(x.repeat(self.num_steps, 1, 1, 1), pre_logits)
+    def fire(self, x: torch.Tensor) -> torch.Tensor:
+        """Pooled spikes (T * B, C) of neurons that see the map of every step."""
+        return self.global_pool(self.head_neuron(x))
 
 
 _BLOCK = 'layer{s}.{b}', 'stages.{s-1}.blocks.{b}'

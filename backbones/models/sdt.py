@@ -24,11 +24,10 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
-from torch.nn import functional as F
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
-from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, SpikingConv, SpikingMlp, mean_steps
+from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, SpikingConv, SpikingMlp
 
 __all__ = ['SpikeDrivenTransformer']
 
@@ -194,24 +193,6 @@ class SpikeDrivenTransformer(StagedBackbone):
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """The image itself, which the stem repeats behind its first convolution."""
         return x
-
-    def head_of_steps(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes): tokens are averaged at each step, fire, and are averaged over the steps."""
-        if not self._pool_name:
-            return mean_steps(x, self.num_steps)
-        return self.head(self._rates(self.global_pool(x)))
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """The same from the map of `forward_features`, which is taken for the map of every step."""
-        if not self._pool_name:
-            return x
-        x = self._rates(self.global_pool(x).repeat(self.num_steps, 1))
-        return x if pre_logits else self.head(x)
-
-    def _rates(self, x: torch.Tensor) -> torch.Tensor:
-        """Shares of the steps at which pooled channels fire: (T * B, C) -> (B, C)."""
-        x = mean_steps(self.head_neuron(x), self.num_steps)
-        return F.dropout(x, self.drop_rate, self.training)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Convolutions: normal, cut at two, with standard deviation 0.02, and zero biases."""

@@ -235,15 +235,10 @@ class SglFormer(StagedBackbone):
         elif not self.head_steps:
             self.head_pool = nn.Identity()
 
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool, drop and classify a map (B, C, H, W), which is taken for that of every step."""
-        if not self.head_steps:
-            return super().forward_head(x, pre_logits)
-        x = F.dropout(self.head_pool(x.repeat(self.num_steps, 1, 1, 1)), self.drop_rate, self.training)
+    def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pool over positions and steps at once, drop and classify."""
+        x = F.dropout(self.head_pool(x), self.drop_rate, self.training)
         return x if pre_logits else self.head(x)
-
-    def head_of_steps(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(F.dropout(self.head_pool(x), self.drop_rate, self.training))
 
 
 def _check(embed_dim: int, depth: int, stem_dims: Sequence[int]) -> None:

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import DropPath, calculate_drop_path_rates, trunc_normal_
 from timm.models import generate_default_cfgs, register_model
@@ -40,7 +39,6 @@ from ..layers import (
     full_precision,
     fuse_conv_norm,
     haar_matrix,
-    mean_steps,
     require_eval,
     widened,
 )
@@ -262,19 +260,6 @@ class SWFormer(StagedBackbone):
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """The image as it is, since the stem repeats what its first convolution makes of it."""
         return x
-
-    def head_of_steps(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Logits (B, num_classes) from the map of every step: the neuron gets the pooled one."""
-        x = self.global_pool(x)
-        x = mean_steps(self.head_neuron(x) if self._pool_name else x, self.num_steps)
-        x = F.dropout(x, self.drop_rate, self.training)
-        return x if pre_logits else self.head(x)
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Pool and classify the map of `forward_features`, which a neuron in front of the classifier sees T times."""
-        if not self.head_steps:
-            return super().forward_head(x, pre_logits)
-        return self.head_of_steps(x.repeat(self.num_steps, 1, 1, 1), pre_logits)
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Normal, 0.02: weights of the spectrum; cut at two, on ImageNet convolutions, on CIFAR the classifier."""
