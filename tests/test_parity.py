@@ -37,6 +37,7 @@ def unused_parameters(model: torch.nn.Module, state: dict[str, torch.Tensor]) ->
     """Numbers of a published state dict that its own forward pass never reads, so that a family drops them."""
     table = sys.modules[type(model).__module__].KEYS
     weights = {key: value for key, value in state.items() if '.running_' not in key}
+    table = {**table, '{all...}': '{all}'}  # what a family adds to its table for a variant is used
     return sum(value.numel() for key, value in weights.items() if not rename({key: value}, table))
 
 
