@@ -17,7 +17,7 @@ from .free import free_reshape
 from .parts import is_watched
 from .patch import pad_to_patches
 from .spiking import Neuron
-from .spiking_attention import check_heads
+from .spiking_attention import check_heads, split_heads
 
 __all__ = ['DualSpikeAttention', 'attend_spikes']
 
@@ -102,7 +102,7 @@ class DualSpikeAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         s = self.neuron(x)
         k, v = _halves(self.patches(pad_to_patches(s, self.patch)), self.num_heads)  # TB h d M
-        heads = _heads(s, self.num_heads)  # TB h d N
+        heads = split_heads(s, self.num_heads)  # TB h d N
         if self.training:
             _follow(self.rate_in, heads)
             attn = self.attn_neuron((k * self.scales()[0].to(k.dtype)).transpose(2, 3) @ heads)  # TB h M N
@@ -146,18 +146,13 @@ class FusedAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         s = self.neuron(x)
         k, v = _halves(self.patches(pad_to_patches(s, self.patch)), self.num_heads)
-        y = attend_spikes(k, v, _heads(s, self.num_heads), self.attn_neuron)
+        y = attend_spikes(k, v, split_heads(s, self.num_heads), self.attn_neuron)
         return x + self.proj(self.out_neuron(free_reshape(y, *x.shape)))
-
-
-def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """(T B, C, H, W) -> (T B, h, C / h, N)"""
-    return free_reshape(x, x.shape[0], heads, x.shape[1] // heads, x.shape[2] * x.shape[3])
 
 
 def _halves(y: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(T B, 2 C, H', W') -> the halves of each head, twice (T B, h, d, M)."""
-    first, second = _heads(y, heads).chunk(2, 2)
+    first, second = split_heads(y, heads).chunk(2, 2)
     return first, second
 
 

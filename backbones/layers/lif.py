@@ -7,6 +7,7 @@ import importlib.util
 
 import torch
 
+from .parts import parts_of
 from .surrogate import SURROGATES
 
 __all__ = ['has_kernels', 'lif']
@@ -58,11 +59,6 @@ def _dense(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
 
 
-def _parts(size: int) -> list[slice]:
-    step = PART * torch.get_num_threads()
-    return [slice(start, start + step) for start in range(0, size, step)]
-
-
 def _forward(
     x: torch.Tensor, num_steps: int, tau: float, threshold: float, charges: torch.Tensor | None
 ) -> torch.Tensor:
@@ -70,7 +66,7 @@ def _forward(
     out = torch.empty_like(x)
     inputs, spikes = _by_step(x, num_steps), _by_step(out, num_steps)
     kept = None if charges is None else _by_step(charges, num_steps)
-    for part in _parts(inputs.shape[1]):
+    for part in parts_of(inputs[0], PART):
         v = inputs[0, part] / tau  # the charge of the first step, and then what is left of it
         for t in range(num_steps):
             if t:
@@ -103,7 +99,7 @@ class _Lif(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last) if _is_last(charges) else grad.contiguous()
         result = torch.empty_like(charges)
         g, h, out = (_by_step(value, num_steps) for value in (grad, charges, result))
-        for part in _parts(g.shape[1]):
+        for part in parts_of(g[0], PART):
             carry = None  # gradient of the membrane behind step t
             for t in reversed(range(num_steps)):
                 d = _surrogate(g[t, part], h[t, part], threshold, surrogate, alpha)

@@ -11,10 +11,10 @@ from .free import free_reshape
 from .neuron_maker import grouped
 from .spiking import Neuron
 
-__all__ = ['SpikingSelfAttention', 'TokenQK']
+__all__ = ['SpikingSelfAttention', 'TokenQK', 'check_heads', 'split_heads']
 
 
-def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """(T B, C, H, W) -> (T B, heads, C / heads, N)"""
     height, width = x.shape[2:]
     return free_reshape(x, x.shape[0], heads, x.shape[1] // heads, height * width)
@@ -71,7 +71,7 @@ class SpikingSelfAttention(nn.Module):
     def product(self, spikes: torch.Tensor) -> torch.Tensor:
         """q k^T v of each head: (T * B, 3 C, H, W) -> (T * B, C, H, W)."""
         count, channels, *sides = spikes.shape
-        q, k, v = (_heads(y, self.num_heads) for y in spikes.chunk(3, 1))  # TB h d N
+        q, k, v = (split_heads(y, self.num_heads) for y in spikes.chunk(3, 1))  # TB h d N
         length, width = q.shape[3], q.shape[2]
         k = k.transpose(2, 3)
         y = v @ (k @ q) if isinstance(length, int) and length < width else (v @ k) @ q
@@ -110,7 +110,7 @@ class TokenQK(nn.Module):
         self.proj = ConvNorm(dim, dim, bias=proj_bias, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k = (_heads(y, self.num_heads) for y in self.qk_neuron(self.qk(x)).chunk(2, 1))  # TB h d N
+        q, k = (split_heads(y, self.num_heads) for y in self.qk_neuron(self.qk(x)).chunk(2, 1))  # TB h d N
         gate = self.attn_neuron(q.sum(2, keepdim=True))  # TB h 1 N
         return self.proj(free_reshape(gate * k, *x.shape))
 
