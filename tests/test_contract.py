@@ -351,7 +351,7 @@ def test_contract_of_every_backbone(every):
         if facts(every).maps:
             maps = model.forward_intermediates(images, intermediates_only=True)
             for level, info in zip(maps, model.feature_info, strict=True):
-                assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in (71, 100)))
+                assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in sides))
             features = make(every, features_only=True, out_indices=(0, -1)).eval()
             assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
         model.reset_classifier(5)

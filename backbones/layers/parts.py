@@ -53,8 +53,10 @@ def by_images(
         elements: As in `parts_of`.
         images: B, if there are time steps.
     """
+    if torch.is_grad_enabled() or not may_run_in_parts(x):
+        return run(x)
     count = len(x) if images is None else images
-    if torch.is_grad_enabled() or not may_run_in_parts(x) or count == 1:
+    if count == 1:
         return run(x)
     by_image = x.unflatten(0, (-1, count)).transpose(0, 1)  # B T ...
     parts = list(parts_of(by_image, elements))
