@@ -137,10 +137,23 @@ def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None =
 
 
 def shortened(model: nn.Module) -> nn.Module:
-    """At most two blocks of each stage, which is one of each kind: torch traces every block anew, and slowly."""
+    """One block of each stage, or two where the second is of another kind: torch traces all blocks anew, and slowly."""
     for module in model.modules():
         if isinstance(module, Stage):
-            module.blocks = module.blocks[:2]
+            module.blocks = _kinds(module.blocks)
         elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
-            module.stages = module.stages[:2]
+            module.stages = _kinds(module.stages)
     return model.eval()
+
+
+def _kinds(blocks: nn.Module) -> nn.Module:
+    """The first block, with the second unless it is made of the same modules with the same settings."""
+    pair = blocks[:2]
+    return pair[:1] if len(pair) == 2 and _settings(pair[0]) == _settings(pair[1]) else pair
+
+
+def _settings(block: nn.Module) -> list[tuple]:
+    return [
+        (name, type(module), [(k, v) for k, v in sorted(vars(module).items()) if not k.startswith('_')])
+        for name, module in block.named_modules()
+    ]

@@ -234,9 +234,9 @@ def test_contract_pretrained_cfg(name):
     assert first.weight.shape[1] == cfg['input_size'][0]
     classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
     assert all(model.get_submodule(c).weight.shape[0] == model.num_classes for c in classifiers)
-    with torch.no_grad():
-        images = torch.randn(*model.input_shape()[:-3], *cfg['input_size'])
-        grid = model.eval().forward_features(images).shape[2:]
+    with torch.device('meta'), torch.no_grad():  # shapes without values
+        images = torch.empty(*model.input_shape()[:-3], *cfg['input_size'])
+        grid = shortened(make(name)).forward_features(images).shape[2:]
     assert grid == cfg['pool_size']
 
 
@@ -345,19 +345,22 @@ def test_contract_half_precision_of_large_images(name, model, dtype):
 def test_contract_of_every_backbone(every):
     """Shapes, groups and metadata of all variants, `full` or not: tensors without values make it cheap."""
     with torch.device('meta'):
-        model = make(every).eval()
+        model = make(every, num_classes=3)
+        names = [n for n, _ in model.named_parameters()]
+        groups = group_parameters(model, model.group_matcher()).values()
+        assert sorted(n for group in groups for n in group) == sorted(names)
+        shortened(model)
         images = torch.empty(shape(every, 2, (71, 100)))
-        assert model(images).shape == (2, facts(every).num_classes)
+        sides = images.shape[-2:]
+        assert model(images).shape == (2, 3)
         if facts(every).maps:
             maps = model.forward_intermediates(images, intermediates_only=True)
             for level, info in zip(maps, model.feature_info, strict=True):
                 assert level.shape == (2, info['num_chs'], *(-(-side // info['reduction']) for side in sides))
-            features = make(every, features_only=True, out_indices=(0, -1)).eval()
+            features = shortened(make(every, features_only=True, out_indices=(0, -1)))
             assert [f.shape[1] for f in features(images)] == features.feature_info.channels()
         model.reset_classifier(5)
         assert model(images).shape == (2, 5)
-    names = [n for n, _ in model.named_parameters()]
-    assert sorted(n for g in group_parameters(model, model.group_matcher()).values() for n in g) == sorted(names)
     cfg = model.pretrained_cfg
     assert cfg['architecture'] == every and cfg['license'] and cfg['origin_url'] and cfg['paper_ids']
     assert model.get_submodule(cfg['first_conv']).weight.shape[1] == cfg['input_size'][0]

@@ -1,9 +1,13 @@
 """The account of spikes and energy against sums by hand."""
 
+from typing import Any
+
 import pytest
+import timm
 import torch
 from torch import nn
 
+import backbones  # noqa: F401 (registers our models)
 from backbones.energy import Constants, account, with_relu
 from backbones.layers import LIF, ConvNorm, Repeat
 
@@ -92,6 +96,16 @@ def test_relu_twin_has_no_neurons() -> None:
     twin = with_relu(model)
     assert not [m for m in twin.modules() if isinstance(m, LIF)] and twin.steps == 1
     assert model.steps == 2 and isinstance(model.first, LIF)
+
+
+@torch.no_grad()
+def test_relu_is_a_neuron_by_name_too() -> None:
+    options: Any = {'dims': (8, 16, 24), 'num_heads': 2, 'num_classes': 3}
+    model = timm.create_model('max_former_cifar', **options).eval()
+    named = timm.create_model('max_former_cifar', neuron='relu', num_steps=1, **options).eval()
+    named.load_state_dict(model.state_dict())
+    image = torch.randn(2, 3, 32, 32)
+    assert torch.equal(named(image), with_relu(model)(image))
 
 
 def test_mistakes() -> None:

@@ -29,11 +29,11 @@ NEURONS: dict[str, Callable[[int, float, dict[str, Any]], Neuron]] = {
 }
 
 
-def neuron_maker(name: str, num_steps: int, **dd: Any) -> Callable[..., Neuron]:
+def neuron_maker(name: str, num_steps: int, **dd: Any) -> Callable[..., Any]:
     """What makes the neurons of a network, with the settings by which STEP compares them.
 
     Args:
-        name: A name in `NEURONS`.
+        name: A name in `NEURONS`, or 'relu' for the same network with ReLU in place of spikes.
         num_steps: Time steps T.
         **dd: Device and type of learned parameters.
 
@@ -43,12 +43,12 @@ def neuron_maker(name: str, num_steps: int, **dd: Any) -> Callable[..., Neuron]:
     Raises:
         ValueError: There is no neuron of that name, or T is not a whole number of at least 1.
     """
-    if name not in NEURONS:
-        raise ValueError(f'neuron must be one of {", ".join(NEURONS)}, but got {name!r}.')
+    if name not in (*NEURONS, 'relu'):
+        raise ValueError(f'neuron must be one of {", ".join(NEURONS)} or relu, but got {name!r}.')
     check_steps(num_steps)
 
-    def make(v_threshold: float = 1.0) -> Neuron:
-        return NEURONS[name](num_steps, v_threshold, dd)
+    def make(v_threshold: float = 1.0) -> nn.Module:
+        return nn.ReLU() if name == 'relu' else NEURONS[name](num_steps, v_threshold, dd)
 
     return make
 

@@ -28,7 +28,6 @@ from torch import nn
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
 from ..layers import (
-    LIF,
     ConvNorm,
     MaxPool,
     Neuron,
@@ -36,6 +35,7 @@ from ..layers import (
     SpikingMlp,
     SpikingSelfAttention,
     TokenQK,
+    neuron_maker,
     require_eval,
 )
 
@@ -193,6 +193,7 @@ class MaxFormer(StagedBackbone):
         downsample: Between stages: 'max' pools both branches, 'pool_first' the body alone, behind its first
             convolution, and 'pool_last' behind its second.
         num_steps: Time steps T.
+        neuron: 'lif' as published, another name in `layers.NEURONS`, or 'relu' for real activations.
         clips: Whether an input is a clip (B, T, C, H, W).
         conv_std: Standard deviation of the first weights of convolutions outside of attention (ImageNet); None leaves
             them as PyTorch makes them and takes 0.02 for the classifier (CIFAR and events).
@@ -218,6 +219,7 @@ class MaxFormer(StagedBackbone):
         stem: str = 'strided',
         downsample: str = 'max',
         num_steps: int = 4,
+        neuron: str = 'lif',
         clips: bool = False,
         conv_std: float | None = 0.02,
         img_size: int | Sequence[int] = 224,
@@ -243,22 +245,20 @@ class MaxFormer(StagedBackbone):
         self.conv_std = conv_std
         self.embeds = (stem, *[downsample] * (len(dims) - 1))
         self.depths, self.mixers = tuple(depths), tuple(mixers)
-        neuron = partial(LIF, num_steps)
-        self.stem = _stem(stem, in_chans, dims[0], neuron, 0 if clips else num_steps, **dd)
+        make = neuron_maker(neuron, num_steps, **dd)
+        self.stem = _stem(stem, in_chans, dims[0], make, 0 if clips else num_steps, **dd)
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
         for i, (dim, depth, mixer) in enumerate(zip(dims, depths, mixers, strict=True)):
             hidden = int(dim * mlp_ratio)
             blocks = [
-                Block(dim, _mixer(mixer, dim, num_heads, neuron, **dd), hidden, neuron, next(rates), **dd)
+                Block(dim, _mixer(mixer, dim, num_heads, make, **dd), hidden, make, next(rates), **dd)
                 for _ in range(depth)
             ]
-            stages.append(
-                Stage(_downsample(downsample, dims[i - 1], dim, neuron, **dd) if i else nn.Identity(), blocks)
-            )
+            stages.append(Stage(_downsample(downsample, dims[i - 1], dim, make, **dd) if i else nn.Identity(), blocks))
             self.feature_info.append({'num_chs': dim, 'reduction': STRIDES[stem] * 2**i, 'module': f'stages.{i}'})
         self.stages = nn.Sequential(*stages)
-        self.head_neuron = neuron()
+        self.head_neuron = make()
         self._finish(**dd)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -487,8 +487,8 @@ def _max_former(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     return create(MaxFormer, variant, pretrained, checkpoint_filter_fn, **kwargs)
 
 
-def _imagenet(variant: str, pretrained: bool, dim: int, num_steps: int, **kwargs: Any) -> nn.Module:
-    numbers = {'dims': (dim // 4, dim // 2, dim), 'num_heads': dim // 64, 'num_steps': num_steps}
+def _imagenet(variant: str, pretrained: bool, dim: int, steps: int, **kwargs: Any) -> nn.Module:
+    numbers = {'dims': (dim // 4, dim // 2, dim), 'num_heads': dim // 64, 'num_steps': steps}
     return _max_former(variant, pretrained, **{**numbers, **kwargs})
 
 

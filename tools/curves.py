@@ -1,0 +1,112 @@
+"""Metrics of trainings side by side, epoch by epoch: a table, and a plot.
+
+    python tools/curves.py work_dirs/max_former_cifar10_short work_dirs/max_former_cifar10_short_relu --plot curves.png
+    python tools/curves.py work_dirs/* --metric coco/bbox_mAP
+
+Reads what mmengine logs in each work folder (`TIME/vis_data/scalars.json`). A training that was resumed wrote several
+of these; where two of them hold an epoch, the later run counts.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Curve = dict[int, float]  # epoch or iteration -> value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='curves.py', description='Metrics of trainings, epoch by epoch.')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folders that train.py wrote')
+    parser.add_argument('--metric', default='accuracy/top1', help='name in the log (default accuracy/top1)')
+    parser.add_argument('--labels', nargs='+', help='what to call the trainings (default: names of the folders)')
+    parser.add_argument('--plot', metavar='PNG', help='draw the curves into this file')
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        args: Command line without the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit code: 0, or 2 after a user's mistake.
+    """
+    options = _parser().parse_args(args)
+    try:
+        labels = options.labels or [Path(folder).name for folder in options.work_dirs]
+        if len(labels) != len(options.work_dirs):
+            raise ValueError(f'--labels must name {len(options.work_dirs)} trainings, but names {len(labels)}.')
+        curves = [read(folder, options.metric) for folder in options.work_dirs]
+        _print(labels, curves, options.metric)
+        if options.plot:
+            _draw(labels, curves, options.metric, options.plot)
+            print(f'wrote {options.plot}')
+    except (ValueError, ImportError, OSError) as error:
+        print(f'curves.py: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def read(work_dir: str | os.PathLike, metric: str) -> Curve:
+    """What a training logged of a metric.
+
+    Args:
+        work_dir: Folder of the training.
+        metric: Name in the log, as 'accuracy/top1'.
+
+    Returns:
+        Epoch (iteration, in trainings that count these) -> value, in their order.
+
+    Raises:
+        ValueError: The folder holds no log, or none of that metric.
+    """
+    paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))  # named by their time
+    if not paths:
+        raise ValueError(f'A work folder must hold a log, TIME/vis_data/scalars.json, but {work_dir} holds none.')
+    rows = [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines() if line]
+    curve = {int(row['step']): float(row[metric]) for row in rows if metric in row}
+    if not curve:
+        names = sorted({name for row in rows for name, value in row.items() if isinstance(value, float)})
+        raise ValueError(f'--metric must be logged in {work_dir}, but {metric} is not: there are {", ".join(names)}.')
+    return dict(sorted(curve.items()))
+
+
+def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('Step', title=metric)
+    for label in labels:
+        table.add_column(label, justify='right')
+    for step in sorted({step for curve in curves for step in curve}):
+        table.add_row(str(step), *(f'{curve[step]:.2f}' if step in curve else '' for curve in curves))
+    Console(width=None if os.isatty(1) else 160).print(table)
+
+
+def _draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str) -> None:
+    """Written beside the file and renamed."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    figure: Any
+    figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
+    for label, curve in zip(labels, curves, strict=True):
+        axes.plot(list(curve), list(curve.values()), marker='.', label=label)
+    axes.set(xlabel='epoch', ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    beside = f'{path}.part'
+    figure.savefig(beside, format='png', dpi=120)
+    plt.close(figure)
+    os.replace(beside, path)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
