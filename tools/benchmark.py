@@ -10,7 +10,6 @@ How it is measured: `HOW` in `benchmark_report.py`, which `--markdown` writes to
 
 import argparse
 import contextlib
-import difflib
 import importlib.util
 import itertools
 import os
@@ -28,9 +27,11 @@ from torch import nn
 if __package__:
     from tools import benchmark_operators
     from tools import benchmark_report as report
+    from tools.models import check_name, create
 else:  # run as a script: this folder is on the path
     import benchmark_operators
     import benchmark_report as report
+    from models import check_name, create
 
 MODEL_TASKS = ('forward', 'training')
 OPERATOR_TASKS = ('operator', 'transform')
@@ -97,18 +98,6 @@ def load_reference(against: str, model: str) -> nn.Module:
             f'--against: {factory}() in {path} must return a torch module, not {type(reference).__name__}.'
         )
     return reference
-
-
-def _create(name: str) -> nn.Module:
-    import timm
-
-    import backbones  # noqa: F401 (registers our models)
-
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f'did you mean {", ".join(near)}?' if near else '`timm.list_models()` has all names.'
-        raise ValueError(f'--models: there is no model {name!r}: {hint}')
-    return timm.create_model(name)
 
 
 def _liven(model: nn.Module) -> None:
@@ -186,7 +175,7 @@ def _variants(case: Case, candidates: list[str]) -> dict[str, nn.Module]:
     from backbones.deploy import fuse
 
     torch.manual_seed(0)
-    ours = _create(case.model)
+    ours = create(case.model, '--models')
     models = {'eager': ours}
     if case.against and 'reference' in candidates:
         reference = models['reference'] = load_reference(case.against, case.model)
@@ -282,7 +271,7 @@ def _sizes(name: str, given: list[int] | None) -> tuple[tuple[int, ...], tuple[i
     """(C, H, W) of a picture, and the axes of an input behind the batch: the same, or (T, C, H, W) of a clip."""
     from backbones.layers import clip_steps
 
-    model: Any = _create(name)
+    model: Any = create(name, '--models')
     picture = tuple(given or model.pretrained_cfg['input_size'])
     return picture, (*clip_steps(model), *picture)
 
@@ -412,6 +401,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError('--section has no effect without --markdown FILE.')
     if options.against and len(options.models) > 1 and not options.against.endswith('.py'):
         raise ValueError('--against with several --models takes the file alone; its functions are named as the models.')
+    for name in options.models:
+        check_name(name, '--models')
     if 'eager' not in options.candidates:
         options.candidates = ['eager', *options.candidates]
     if options.against:

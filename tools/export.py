@@ -9,7 +9,6 @@ Runtime gives what PyTorch gives.
 """
 
 import argparse
-import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,12 @@ if TYPE_CHECKING:
 
     from backbones.deploy.export import ExportReport
 
+
+try:
+    from tools import models, pictures
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import models  # type: ignore[no-redef]
+    import pictures  # type: ignore[no-redef]
 
 DYNAMIC = {'all': True, 'batch': 'batch', 'none': False}
 
@@ -35,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument('--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="default: the model's own")
     size.add_argument('--img-size', nargs='+', type=int, metavar='SIDE', help='side, or height and width, in pixels')
     parser.add_argument('--features', action='store_true', help='export the maps of all stages instead of the classes')
+    models.add_kwargs(parser)
     parser.add_argument('--num-classes', type=int, help='classes of --model, if not its own number')
     axes = parser.add_mutually_exclusive_group()
     axes.add_argument(
@@ -95,10 +101,6 @@ def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor |
         return None
     if options.config:
         raise ValueError('--samples goes with --model only')
-    try:
-        from tools import pictures
-    except ImportError:  # run as a script: this folder is on the path, its parent is not
-        import pictures
     paths = pictures.find('--samples', options.samples, options.images)
     return pictures.load(model, paths, not options.normalize)
 
@@ -118,14 +120,6 @@ def _input_size(options: argparse.Namespace, model: 'nn.Module') -> tuple[int, .
 
 def _timm_model(options: argparse.Namespace) -> 'nn.Module':
     """The named model with the weights of the checkpoint, random ones without."""
-    import timm
-
-    import backbones  # noqa: F401 (registers our models)
-
-    if not timm.is_model(options.model):
-        near = difflib.get_close_matches(options.model, timm.list_models(), n=3)
-        hint = f'did you mean {", ".join(near)}?' if near else '`timm.list_models()` has all names.'
-        raise ValueError(f'--model: there is no model {options.model!r}: {hint}')
     kwargs: dict[str, Any] = {}
     if options.num_classes is not None:
         if options.features:
@@ -133,12 +127,7 @@ def _timm_model(options: argparse.Namespace) -> 'nn.Module':
         kwargs['num_classes'] = options.num_classes
     if options.features:
         kwargs['features_only'] = True
-    if options.checkpoint:
-        kwargs.update(pretrained=True, pretrained_cfg_overlay={'file': options.checkpoint})
-    try:
-        return timm.create_model(options.model, **kwargs)
-    except RuntimeError as error:  # how timm's own models refuse weights
-        raise ValueError(f'{options.checkpoint} holds no weights of {options.model}: {error}') from error
+    return models.create(options.model, words=options.model_kwargs, checkpoint=options.checkpoint, **kwargs)
 
 
 def _detector(options: argparse.Namespace) -> tuple['nn.Module', tuple[int, int, int] | None, list[str]]:
@@ -149,7 +138,11 @@ def _detector(options: argparse.Namespace) -> tuple['nn.Module', tuple[int, int,
         import mm_config
     from backbones.mm import build_model
 
-    given = {'--features': options.features, '--num-classes': options.num_classes is not None}
+    given = {
+        '--features': options.features,
+        '--num-classes': options.num_classes is not None,
+        '--model-kwargs': bool(options.model_kwargs),
+    }
     if any(given.values()):
         raise ValueError(f'{", ".join(name for name, is_given in given.items() if is_given)} goes with --model only')
     if not options.checkpoint:

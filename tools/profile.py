@@ -10,7 +10,6 @@ a folder: see `spike_report.py`, and `backbones/energy.py` for the rules.
 
 import argparse
 import csv
-import difflib
 import importlib.machinery
 import importlib.util
 import io
@@ -21,6 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backbones.profile import Profile
 
+try:
+    from tools import models, spike_report
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import models  # type: ignore[no-redef]
+    import spike_report  # type: ignore[no-redef]
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -28,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         description='Parameters, multiply-adds (MACs), activations and operators of models, for one image.',
     )
     parser.add_argument('--model', '-m', nargs='+', required=True, metavar='NAME', help="names of ours or timm's own")
+    models.add_kwargs(parser)
     parser.add_argument(
         '--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="image size, default: each model's own"
     )
@@ -60,9 +66,9 @@ def main(args: list[str] | None = None) -> int:
         if options.depth < 0:
             raise ValueError(f'--depth must be at least 0, but is {options.depth}.')
         if options.spikes:
-            _spike_report().report(options)
+            spike_report.report(options)
             return 0
-        profiles = {name: _profile(name, options.input_size, options.fused) for name in options.model}
+        profiles = {name: _profile(name, options) for name in options.model}
         _print(profiles, options.depth)
         if options.results_file:
             _write_csv(options.results_file, profiles)
@@ -72,28 +78,13 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _spike_report() -> Any:
-    try:
-        from tools import spike_report
-    except ImportError:  # run as a script: this folder is on the path, its parent is not
-        import spike_report
-    return spike_report
-
-
-def _profile(name: str, input_size: list[int] | None, fused: bool) -> 'Profile':
-    import timm
-
-    import backbones  # noqa: F401 (registers our models)
+def _profile(name: str, options: argparse.Namespace) -> 'Profile':
     from backbones.profile import profile
 
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f'did you mean {", ".join(near)}?' if near else '`timm.list_models()` has all names.'
-        raise ValueError(f'--model: there is no model {name!r}: {hint}')
-    model = timm.create_model(name)
-    size = tuple(input_size or model.pretrained_cfg['input_size'])
+    model = models.create(name, words=options.model_kwargs)
+    size: Any = tuple(options.input_size or model.pretrained_cfg['input_size'])
     try:
-        return profile(model, size, fused=fused)
+        return profile(model, size, fused=options.fused)
     except (AssertionError, RuntimeError) as error:  # how timm's models refuse a size
         raise ValueError(f'{name} does not run at --input-size {size}: {error}') from error
 

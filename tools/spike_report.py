@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from backbones.energy import Account
 
 try:
-    from tools import pictures
+    from tools import models, pictures
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import models  # type: ignore[no-redef]
     import pictures  # type: ignore[no-redef]
 
 
@@ -38,18 +39,9 @@ def report(options: argparse.Namespace) -> None:
 
 
 def _account(name: str, paths: list[Path], options: argparse.Namespace) -> 'Account':
-    import timm
-
-    import backbones  # noqa: F401 (registers our models)
     from backbones.energy import account
 
-    kwargs: dict[str, Any] = {}
-    if options.checkpoint:
-        kwargs = {'pretrained': True, 'pretrained_cfg_overlay': {'file': options.checkpoint}}
-    try:
-        model = timm.create_model(name, **kwargs).eval()
-    except RuntimeError as error:  # timm knows no such model
-        raise ValueError(f'--model: {error}') from error
+    model = models.create(name, words=options.model_kwargs, checkpoint=options.checkpoint).eval()
     if getattr(model, 'clips', False):
         raise ValueError(f'{name} takes clips of an event camera, but --spikes reads pictures: call backbones.energy.')
     return account(model, pictures.load(model, paths), integers=options.integers)
