@@ -1,0 +1,7 @@
+# The network of max_former_cifar10_short.py with ReLU in place of spikes, and with no time: what spikes cost in accuracy.
+#   python tools/train.py configs/classification/max_former_cifar10_short_relu.py  # long
+# Expected: see docs/spiking.md.
+# Needs data/cifar10.
+_base_ = ['max_former_cifar10_short.py']
+
+model = dict(neuron='relu', num_steps=1)
