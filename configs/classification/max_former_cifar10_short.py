@@ -15,7 +15,7 @@ train_dataloader = dict(batch_size=64, num_workers=1, dataset=dict(pipeline=trai
 val_dataloader = dict(num_workers=1)
 test_dataloader = val_dataloader
 
-max_epochs = 4
+max_epochs = 3
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
