@@ -1,14 +1,24 @@
 """Small runs of the runnable configs: a narrow model, a few pictures, one or two epochs."""
 
+import functools
 import re
 from pathlib import Path
 
+import mmengine.config.utils
+import mmengine.runner.runner
 import numpy as np
+import yapf.yapflib.yapf_api
 from mmengine.config import Config
 from PIL import Image
-from timm.models import model_entrypoint
 
 from backbones.mm import feature_channels
+from registry import NARROW, family
+
+# What mmengine does over again for every config and every run, at a higher cost than the runs here: it reads all model
+# indices of the package that a base comes from, formats the config for its log, and asks the compiler for its version.
+mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
+mmengine.runner.runner.collect_env = functools.cache(mmengine.runner.runner.collect_env)
+yapf.yapflib.yapf_api.FormatCode = lambda text, **style: (text, True)
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/[!_]*/*.py'))
@@ -22,31 +32,6 @@ RUNNABLE = {
     'instance': 'configs/detection/mask_rcnn_lsnet_t_fpn_nuclei.py',
     'segmentation': 'configs/segmentation/fpn_lsnet_t_nuclei.py',
     'classification': 'configs/classification/lsnet_t_cifar10.py',
-}
-# Family -> arguments that make its models narrow and shallow.
-_NARROW = {
-    'affnet': {'stem_dims': [8, 16], 'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
-    'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
-    'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
-    'max_former': {'dims': [16, 24, 32], 'depths': [1, 1, 1], 'num_heads': 2},
-    'max_resnet': {'stem_dim': 8, 'dims': [8, 16, 24], 'depths': [1, 1, 1]},
-    'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
-    'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
-    'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
-    'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
-    'spikformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
-    'spiking_resformer': {'dims': [8, 16, 24], 'depths': [1, 1, 1], 'num_heads': [1, 2, 3], 'group_size': 8},
-    'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
-    'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
-    'scaling_mlp': {'dim': 16, 'depth': 2},
-    'fmvit': {'dims': [16, 64, 64, 64], 'depths': [1, 1, 1, 1], 'stem_dims': [16, 8, 16], 'every': [0, 1, 0, 1]},
-    'qkformer': {'embed_dim': 16, 'depths': [1, 1, 1], 'num_heads': 2, 'num_steps': 2},
-    'sdt': {'embed_dim': 16, 'depth': 1, 'num_steps': 2},
-    'spikingformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
-    'sglformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'stem_dims': [4, 4, 8, 16, 16], 'num_steps': 2},
-    'spikformer_semm': {'embed_dim': 16, 'depth': 1, 'expert_dim': 8, 'mlp_dim': 32, 'num_steps': 2},
-    'swformer': {'embed_dim': 32, 'depth': 1, 'groups': 2, 'num_steps': 2},
-    'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
 }
 
 
@@ -87,7 +72,7 @@ def _narrow(settings: Config) -> list[str]:
     """A narrow backbone for pictures of 64x64, and the channels of what follows it."""
     inside = 'backbone' in settings.model
     backbone = settings.model.backbone if inside else settings.model
-    narrow = dict(_NARROW[model_entrypoint(backbone.model_name).__module__.rpartition('.')[2]])
+    narrow = dict(NARROW[family(backbone.model_name)])
     if 'img_size' in backbone:
         narrow['img_size'] = 64
     words = [f'model.{"backbone." * inside}{key}={_word(value)}' for key, value in narrow.items()]

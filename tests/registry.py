@@ -25,6 +25,33 @@ STEPS = 2  # time steps in tests: what holds for two holds for sixteen, at an ei
 SMALL = 32  # pixels: the largest side of pictures that count as small
 
 
+# Family -> arguments that make its models narrow and shallow.
+NARROW: dict[str, dict[str, Any]] = {
+    'affnet': {'stem_dims': [8, 16], 'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1]},
+    'dsm': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'bands': 8, 'hidden': 8},
+    'lsnet': {'dims': [16, 16, 32, 32], 'depths': [0, 1, 1, 2]},
+    'max_former': {'dims': [16, 24, 32], 'depths': [1, 1, 1], 'num_heads': 2},
+    'max_resnet': {'stem_dim': 8, 'dims': [8, 16, 24], 'depths': [1, 1, 1]},
+    'raft_mlp': {'dims': [16, 16, 32, 32], 'depths': [1, 1, 1, 1], 'kernels': [[4, 8], [2, 4], [2, 4], [2]]},
+    'glnet': {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1]},
+    'ms_mlp': {'embed_dim': 20, 'depths': [1, 1, 1, 1]},
+    'spartan': {'dims': [8, 16, 24, 32], 'depths': [1, 1, 1, 1]},
+    'spikformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
+    'spiking_resformer': {'dims': [8, 16, 24], 'depths': [1, 1, 1], 'num_heads': [1, 2, 3], 'group_size': 8},
+    'strip_mlp': {'embed_dim': 16, 'depths': [1, 1, 1, 1]},
+    'svt': {'stem_dim': 8, 'embed_dims': [8, 16, 16, 32], 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4]},
+    'scaling_mlp': {'dim': 16, 'depth': 2},
+    'fmvit': {'dims': [16, 64, 64, 64], 'depths': [1, 1, 1, 1], 'stem_dims': [16, 8, 16], 'every': [0, 1, 0, 1]},
+    'qkformer': {'embed_dim': 16, 'depths': [1, 1, 1], 'num_heads': 2, 'num_steps': 2},
+    'sdt': {'embed_dim': 16, 'depth': 1, 'num_steps': 2},
+    'spikingformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_steps': 2},
+    'sglformer': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'stem_dims': [4, 4, 8, 16, 16], 'num_steps': 2},
+    'spikformer_semm': {'embed_dim': 16, 'depth': 1, 'expert_dim': 8, 'mlp_dim': 32, 'num_steps': 2},
+    'swformer': {'embed_dim': 32, 'depth': 1, 'groups': 2, 'num_steps': 2},
+    'swin_mlp': {'embed_dim': 16, 'depths': [1, 2, 1, 1], 'num_heads': [2, 2, 2, 2]},
+}
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a test has to know of a variant before it builds it."""
@@ -62,11 +89,16 @@ def families() -> dict[str, tuple[str, ...]]:
     """Family (the name of its module file) -> its variants with a record, then the others; fewest parameters first."""
     found: dict[str, list[str]] = {}
     for name in backbones.list_models():
-        found.setdefault(model_entrypoint(name).__module__.rpartition('.')[2], []).append(name)
+        found.setdefault(family(name), []).append(name)
     return {
         family: tuple(sorted(names, key=lambda name: (not has_record(name), facts(name).parameters, name)))
         for family, names in sorted(found.items())
     }
+
+
+def family(name: str) -> str:
+    """Name of its module file."""
+    return model_entrypoint(name).__module__.rpartition('.')[2]
 
 
 def has_record(name: str) -> bool:
@@ -111,6 +143,14 @@ def make(name: str, **kwargs: Any) -> Any:
     """`timm.create_model` with `STEPS` time steps, where a variant has any."""
     steps = {'num_steps': STEPS} if facts(name).num_steps else {}
     return timm.create_model(name, **{**steps, **kwargs})
+
+
+def narrow(name: str, **kwargs: Any) -> Any:
+    """A narrow and shallow network of the family, or one that is shallow alone where a variant has other stages."""
+    try:
+        return make(name, **NARROW[family(name)], **kwargs)
+    except ValueError:
+        return shortened(make(name, **kwargs)).train()
 
 
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:

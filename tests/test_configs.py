@@ -1,6 +1,5 @@
 """Every config builds its model, agrees with itself, and says how to run it, what it needs and what to expect."""
 
-import functools
 import json
 import re
 
@@ -24,18 +23,13 @@ def _in_root(monkeypatch):
     monkeypatch.chdir(mm_runs.ROOT)
 
 
-@functools.cache
-def _config(path: str) -> Config:
-    return Config.fromfile(path)
-
-
-def _head(path: str) -> str:
-    return (mm_runs.ROOT / path).read_text().split('\n_base_')[0]
-
-
 @pytest.mark.parametrize('path', mm_runs.CONFIGS)
-def test_config_builds(path):
-    config = _config(path).copy()
+def test_config_builds_and_agrees_with_itself(path):
+    config = Config.fromfile(path)
+    _check_head(path, config)
+    steps = config.train_cfg.get('max_epochs') or config.train_cfg.max_iters
+    if config.get('param_scheduler'):
+        assert config.param_scheduler[-1]['end'] == steps
     if config.model.get('pretrained'):
         config.model.pretrained = False  # a file that the test lacks
     with torch.device('meta'):  # allocates nothing
@@ -48,21 +42,13 @@ def test_config_builds(path):
             assert channels[config.model.auxiliary_head.in_index] == config.model.auxiliary_head.in_channels
 
 
-@pytest.mark.parametrize('path', mm_runs.CONFIGS)
-def test_config_says_how_to_run_it(path):
-    head = _head(path)
+def _check_head(path: str, config: Config) -> None:
+    """It says how to run the config, what to expect, and what is needed; the rate fits the batch of that command."""
+    head = (mm_runs.ROOT / path).read_text().split('\n_base_')[0]
     assert f'tools/train.py {path}' in head
     assert 'Expected' in head
     assert path in mm_runs.BUNDLED or 'Needs data/' in head
-
-
-@pytest.mark.parametrize('path', mm_runs.CONFIGS)
-def test_schedule_ends_with_the_training_and_the_rate_fits_the_batch(path):
-    config = _config(path)
-    steps = config.train_cfg.get('max_epochs') or config.train_cfg.max_iters
-    if config.get('param_scheduler'):
-        assert config.param_scheduler[-1]['end'] == steps
-    processes = re.search(r'--nproc-per-node (\d+)', _head(path))
+    processes = re.search(r'--nproc-per-node (\d+)', head)
     if 'auto_scale_lr' in config:
         batch = int(processes[1] if processes else 1) * config.train_dataloader.batch_size
         assert config.auto_scale_lr.base_batch_size == batch
@@ -70,7 +56,7 @@ def test_schedule_ends_with_the_training_and_the_rate_fits_the_batch(path):
 
 @pytest.mark.parametrize('path', [*mm_runs.BUNDLED, mm_runs.RUNNABLE['classification']])
 def test_config_runs_on_data_at_hand(path, tmp_path):
-    config = _config(path).copy()
+    config = Config.fromfile(path)
     init_default_scope(config.default_scope)
     if path not in mm_runs.BUNDLED:
         mm_runs.make_cifar10(tmp_path)

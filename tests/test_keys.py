@@ -43,6 +43,20 @@ def state(name) -> dict[str, torch.Tensor]:
     return official(name)
 
 
+@pytest.fixture(scope='module')
+def file(state, tmp_path_factory) -> Path:
+    """The published file, with what a training leaves in it."""
+    path = tmp_path_factory.mktemp('official') / 'official.pth'
+    torch.save({'model': state, 'args': argparse.Namespace(lr=1)}, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def whole(name) -> nn.Module:
+    """Of the published number of classes."""
+    return timm.create_model(name, num_classes=classes(name))
+
+
 def test_rename_counts_and_drops():
     table = {'a.{i}.w': 'b.{i-2}.w', 'old.{rest...}': 'new.{rest}', 'table': None}
     state = {k: torch.zeros(1) for k in ('a.5.w', 'old.x.y.z', 'table')}
@@ -107,8 +121,7 @@ def test_every_row_of_a_table_is_used():
 
 
 @pytest.mark.parametrize('container', ['plain', 'derived', 'model', 'state_dict', 'ema', 'module'])
-def test_convert_takes_every_container(name, state, container):
-    model = timm.create_model(name, num_classes=classes(name))
+def test_convert_takes_every_container(name, state, whole, container):
     wrapped = {
         'plain': state,
         'derived': official(name, derived=True),
@@ -117,11 +130,11 @@ def test_convert_takes_every_container(name, state, container):
         'ema': {'model': {k: torch.zeros_like(v) for k, v in state.items()}, 'model_ema': state},
         'module': {f'module.{k}': v for k, v in state.items()},
     }[container]
-    converted = backbones.convert(model, wrapped)
-    model.load_state_dict(converted, strict=True)
-    reference = backbones.convert(model, state)
+    converted = backbones.convert(whole, wrapped)
+    whole.load_state_dict(converted, strict=True)
+    reference = backbones.convert(whole, state)
     assert all(torch.equal(v, reference[k]) for k, v in converted.items() if not k.endswith('num_batches_tracked'))
-    again = backbones.convert(model, converted)
+    again = backbones.convert(whole, converted)
     assert all(torch.equal(v, converted[k]) for k, v in again.items())
 
 
@@ -138,19 +151,18 @@ def test_convert_for_a_feature_extractor(name):
         assert all(torch.equal(a, b) for a, b in zip(features(x), expected, strict=True))
 
 
-def test_convert_lists_what_does_not_fit(name, state):
-    model = timm.create_model(name, num_classes=classes(name))
+def test_convert_lists_what_does_not_fit(name, state, whole):
     key = next(iter(state))
     with pytest.raises(ValueError, match='1 keys missing'):
-        backbones.convert(model, {k: v for k, v in state.items() if k != key})
+        backbones.convert(whole, {k: v for k, v in state.items() if k != key})
     with pytest.raises(ValueError, match='intruder'):
-        backbones.convert(model, {**state, 'intruder': torch.zeros(1)})
+        backbones.convert(whole, {**state, 'intruder': torch.zeros(1)})
     with pytest.raises(ValueError, match='of another shape'):
-        backbones.convert(model, {**state, key: torch.zeros(9, 9)})
+        backbones.convert(whole, {**state, key: torch.zeros(9, 9)})
     with pytest.raises(ValueError, match='of another shape'):
         backbones.convert(timm.create_model(name, num_classes=5), state)
     with pytest.raises(ValueError, match='another model'):
-        backbones.convert(model, timm.create_model('resnet18').state_dict())
+        backbones.convert(whole, timm.create_model('resnet18').state_dict())
     with pytest.raises(ValueError, match='of this project'):
         backbones.convert(nn.Linear(1, 1), state)
 
@@ -158,16 +170,14 @@ def test_convert_lists_what_does_not_fit(name, state):
 @pytest.mark.parametrize(
     'kwargs', [{}, {'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {'features_only': True}], ids=str
 )
-def test_create_model_takes_the_official_file(name, state, kwargs, tmp_path):
+def test_create_model_takes_the_official_file(name, state, whole, file, kwargs):
     """timm adapts the classifier and the first convolution; all else must be the official weights."""
     if 'features_only' in kwargs and not facts(name).maps:
         pytest.skip('no maps')
-    path = tmp_path / 'official.pth'
-    torch.save({'model': state, 'args': argparse.Namespace(lr=1)}, path)
-    overlay = {'file': str(path), 'num_classes': classes(name)}
+    overlay = {'file': str(file), 'num_classes': classes(name)}
     model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
     inner = getattr(model, 'model', model)
-    reference = backbones.convert(timm.create_model(name, num_classes=classes(name)), state)
+    reference = backbones.convert(whole, state)
     adapted = (inner.pretrained_cfg['first_conv'], *(() if kwargs.get('num_classes') is None else ('head',)))
     compared = [k for k in inner.state_dict() if not k.startswith(adapted) and not k.endswith('num_batches_tracked')]
     assert len(compared) > 20

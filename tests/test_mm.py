@@ -1,5 +1,6 @@
 """The OpenMMLab bridge."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from torch import nn
 import backbones
 from backbones import mm
 from backbones.mm import TimmFeatures
-from registry import SMALL, facts, has_public_code, smallest, variants
+from registry import NARROW, SMALL, facts, family, has_public_code, shape, smallest, variants
 
 # One of each kind: lists of stages, channels last, no stages, extra levels.
 FOREIGN = ['test_resnet', 'test_convnext', 'swin_tiny_patch4_window7_224', 'test_vit', 'test_efficientnet']
@@ -31,6 +32,11 @@ def picture(request):
     name = getattr(request.node, 'callspec', None) and request.node.callspec.params.get('name')
     small = name in backbones.list_models() and max(facts(name).img_size) <= SMALL
     return torch.randn(1, 3, *((33, 47) if small else (75, 101)))
+
+
+def slim(name: str) -> dict:
+    """Arguments that make a network of ours narrow and shallow: what the bridge does depends on neither."""
+    return NARROW[family(name)] if name in backbones.list_models() else {}
 
 
 def _agrees(model, maps, picture):
@@ -50,8 +56,8 @@ def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
 
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 def test_levels_can_be_chosen(name, picture):
-    full = TimmFeatures(name)
-    some = TimmFeatures(name, out_indices=(0, -1))
+    full = TimmFeatures(name, **slim(name))
+    some = TimmFeatures(name, out_indices=(0, -1), **slim(name))
     assert some.channels == (full.channels[0], full.channels[-1])
     state = {key: value for key, value in full.net.state_dict().items() if key in some.net.state_dict()}
     some.net.load_state_dict(state)
@@ -61,7 +67,7 @@ def test_levels_can_be_chosen(name, picture):
 
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 def test_every_weight_left_in_gets_a_gradient(name, picture):
-    model = TimmFeatures(name, out_indices=(0, 1))
+    model = TimmFeatures(name, out_indices=(0, 1), **slim(name))
     sum(m.mean() for m in model(picture)).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None] == []
 
@@ -69,11 +75,11 @@ def test_every_weight_left_in_gets_a_gradient(name, picture):
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])
 @pytest.mark.parametrize('stages', [-1, 0, 1, 2])
 def test_frozen_stages_stay_as_they_are(name, stages, picture):
-    whole = TimmFeatures(name)
+    whole = TimmFeatures(name, **slim(name))
     layers = timm.models.group_parameters(whole.net, whole.group_matcher(coarse=True), reverse=True)
     if stages >= max(layers.values()):
         pytest.skip('nothing is left to train')
-    model = TimmFeatures(name, frozen_stages=stages)
+    model = TimmFeatures(name, frozen_stages=stages, **slim(name))
     assert model.train() is model
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
@@ -104,8 +110,8 @@ def test_norm_eval_keeps_statistics(picture):
 
 @pytest.mark.parametrize('name', smallest(maps=True, pictures=True))
 def test_gradient_checkpointing_changes_no_gradient(name):
-    picture = torch.randn(2, 3, 64, 64)
-    models = [TimmFeatures(name, with_cp=flag, norm_eval=True) for flag in (False, True)]
+    picture = torch.randn(shape(name, 2, (64, 64)))
+    models = [TimmFeatures(name, with_cp=flag, norm_eval=True, **slim(name)) for flag in (False, True)]
     models[1].load_state_dict(models[0].state_dict())
     for model in models:
         sum(m.mean() for m in model(picture)).backward()
@@ -145,8 +151,16 @@ def _official(name):
     return {key: torch.from_numpy(value).float() for key, value in parity.state_arrays(record).items()}
 
 
-@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
-@pytest.mark.parametrize('form', ['timm', 'official', 'wrapper', 'detector', 'checkpoint_path'])
+FORMS = ['wrapper', 'detector', 'checkpoint_path']  # in which any name is as good as another
+
+
+@pytest.mark.parametrize(
+    ('name', 'form'),
+    [
+        *itertools.product([*smallest(maps=True, pictures=True), 'test_resnet'], ['timm', 'official']),
+        *itertools.product(['lsnet_t', 'test_resnet'], FORMS),
+    ],
+)
 def test_weights_of_each_kind_load(name, form, tmp_path, picture):
     whole = timm.create_model(name).eval()
     if form == 'official':

@@ -12,7 +12,7 @@ from torch import nn
 
 from backbones.layers.ska import small_kernel_aggregation
 from backbones.profile import profile
-from registry import shape, smallest
+from registry import make, shape, shortened, smallest
 
 pytest.importorskip('fvcore')
 TOOLS = Path(__file__).parents[1] / 'tools'
@@ -49,7 +49,7 @@ def test_counts_by_definition() -> None:
 
 @pytest.mark.parametrize('name', smallest())
 def test_registry(name: str) -> None:
-    model = timm.create_model(name)
+    model = shortened(make(name))
     result = profile(model, shape(name, 1, (96, 64))[-3:])
     assert result.parameters == sum(p.numel() for p in model.parameters())
     assert result.macs > 0

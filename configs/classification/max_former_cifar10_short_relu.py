@@ -1,4 +1,4 @@
-# The network of max_former_cifar10_short.py with ReLU in place of spikes, and with no time: what spikes cost in accuracy.
+# The network of max_former_cifar10_short.py with ReLU in place of spikes and without time: what spikes cost.
 #   python tools/train.py configs/classification/max_former_cifar10_short_relu.py  # long
 # Expected: see docs/spiking.md.
 # Needs data/cifar10.
