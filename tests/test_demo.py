@@ -12,18 +12,31 @@ pytest.importorskip('onnxruntime')
 
 from rich.console import Console
 
+from registry import NARROW
 from tools import demo, demo_page
 
 
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's detector with a narrow and shallow backbone, which is written as a file in less time."""
+    from backbones.mm import feature_channels
+
+    path = tmp_path_factory.mktemp('config') / demo.CONFIG.name
+    channels = feature_channels('lsnet_t', **NARROW['lsnet'])
+    model = {'backbone': NARROW['lsnet'], 'neck': {'in_channels': channels}}
+    path.write_text(f'_base_ = [{str(demo.CONFIG)!r}]\nmodel = {model!r}\n')
+    return path
+
+
+@pytest.fixture(scope='module')
+def checkpoint(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that nobody trained, but with scores that spread above the threshold, so that there are boxes."""
     from safetensors.torch import save_file
 
     from backbones.mm import build_model
 
     torch.manual_seed(0)
-    state = build_model(demo.CONFIG).state_dict()
+    state = build_model(config).state_dict()
     state['bbox_head.retina_cls.bias'] -= 2
     state['bbox_head.retina_cls.weight'] *= 3
     path = tmp_path_factory.mktemp('weights') / 'untrained.safetensors'
@@ -51,14 +64,15 @@ class Page(html.parser.HTMLParser):
 
 @pytest.mark.timeout(600)  # exports a whole detector
 def test_two_photographs(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    config: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     import onnx
 
     seen = {}
     page = demo_page.page
     monkeypatch.setattr(demo_page, 'page', lambda *args: seen.update(results=args[3]) or page(*args))
-    assert demo.main(['--images', '2', '--output', str(tmp_path), '--checkpoint', str(checkpoint)]) == 0
+    arguments = ['--images', '2', '--output', str(tmp_path), '--config', str(config), '--checkpoint', str(checkpoint)]
+    assert demo.main(arguments) == 0
     printed = capsys.readouterr().out
     for word in ('PyTorch', 'ONNX Runtime', 'AP50', 'AP RBC', 'AP WBC', 'AP Platelets', 'Model only', 'End to end'):
         assert word in printed

@@ -11,7 +11,7 @@ ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 def find(option: str, folder: str, most: int) -> list[Path]:
-    """The first pictures of a folder and of the folders in it, by name.
+    """Pictures of a folder and of the folders in it, evenly spaced in the order of their names.
 
     Args:
         option: Word of the command line that named the folder, for the message.
@@ -21,13 +21,13 @@ def find(option: str, folder: str, most: int) -> list[Path]:
     Raises:
         ValueError: There are none, or none are asked for.
     """
-    paths = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in ENDINGS)[:most]
+    paths = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in ENDINGS)
     if not paths or most < 1:
         raise ValueError(
             f'{option} must name a folder with at least one picture ({", ".join(ENDINGS)}), and at least one must be '
             f'asked for, but got {folder} and {most}.'
         )
-    return paths
+    return paths[:: max(1, len(paths) // most)][:most]
 
 
 def load(model: Any, paths: Iterable[Path], normalize: bool = True) -> 'torch.Tensor':
