@@ -24,8 +24,12 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/[!_]*/*.py'))
 # Those whose data come with the project.
 BUNDLED = [path for path in CONFIGS if not re.search('imagenet|coco|ade20k|cifar10', path)]
-# Published trainings of classifiers, one config of those that share all but the model.
-RECIPES = [path for path in CONFIGS if 'classification' in path and 'schedules/' in (ROOT / path).read_text()]
+# Published trainings of classifiers, one config of those that share all but the model, and the short ones.
+RECIPES = [
+    path
+    for path in CONFIGS
+    if 'classification' in path and ('schedules/' in (ROOT / path).read_text() or '_short' in path)
+]
 # One of each task, which tests that need no more than that use.
 RUNNABLE = {
     'detection': 'configs/detection/retinanet_lsnet_t_fpn_bccd.py',

@@ -359,7 +359,8 @@ def test_contract_of_every_backbone(every):
         model.reset_classifier(5)
         assert model(images).shape == (2, 5)
     cfg = model.pretrained_cfg
-    assert cfg['architecture'] == every and cfg['license'] and cfg['origin_url'] and cfg['paper_ids']
+    assert cfg['architecture'] == every and cfg['origin_url'] and cfg['paper_ids']
+    assert cfg['license'] in ('mit', 'apache-2.0', 'unknown')  # none is named otherwise
     assert model.get_submodule(cfg['first_conv']).weight.shape[1] == cfg['input_size'][0]
 
 

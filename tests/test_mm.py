@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ import timm
 import torch
 from mmengine.fileio import put
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import HOOKS, MODELS
 from torch import nn
 
 import backbones
@@ -98,6 +99,13 @@ def test_frozen_stages_stay_as_they_are(name, stages, picture):
 def test_too_many_frozen_stages_are_refused():
     with pytest.raises(ValueError, match='frozen_stages must be at most'):
         TimmFeatures('test_resnet', frozen_stages=99)
+
+
+def test_channels_last_hook_turns_the_maps():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    HOOKS.build({'type': 'ChannelsLastHook'}).before_run(SimpleNamespace(model=model))
+    x = model(torch.randn(2, 3, 9, 9))
+    assert x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def test_norm_eval_keeps_statistics(picture):

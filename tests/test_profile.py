@@ -113,12 +113,18 @@ def test_tool(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert float(row['param_count']) == pytest.approx(11.4098, abs=1e-4)
     assert row['img_size'] == '64'
     assert list(tmp_path.iterdir()) == [path]
+    words = ['--model', 'lsnet_t', '--model-kwargs', 'num_classes=10', '--input-size', '3', '64', '64']
+    assert main([*words, '--results-file', str(path)]) == 0
+    (fewer,) = csv.DictReader(path.open())
+    assert float(row['param_count']) - float(fewer['param_count']) == pytest.approx(990 * 385 / 1e6, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['--model', 'lsnet_tt'], 'did you mean lsnet_t'),
+        (['--model', 'lsnet_t', '--model-kwargs', 'dims'], "--model-kwargs takes KEY=VALUE, but got 'dims'"),
+        (['--model', 'lsnet_t', '--model-kwargs', 'widht=3'], 'widht'),
         (['--model', 'lsnet_t', '--depth', '-1'], '--depth must be at least 0'),
         (['--model', 'lsnet_t', '--input-size', '3', '0', '64'], 'three positive integers'),
         (['--model', 'vit_tiny_patch16_224', '--input-size', '3', '64', '64'], 'does not run at --input-size'),

@@ -413,7 +413,7 @@ def _cfg(url: str = '', classes: int = 1000, size: tuple[int, int, int] = (3, 22
         'std': IMAGENET_DEFAULT_STD,
         'first_conv': 'stem.conv.conv',
         'classifier': 'head',
-        'license': 'none stated',
+        'license': 'unknown',
         'origin_url': 'https://github.com/bic-L/MaxFormer',
         'paper_name': 'Spiking Neural Networks Need High-Frequency Information',
         'paper_ids': 'arXiv:2505.18608',

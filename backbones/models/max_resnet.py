@@ -170,7 +170,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         'std': (0.2470, 0.2435, 0.2616),
         'first_conv': 'stem.conv.conv',
         'classifier': 'head',
-        'license': 'none stated',
+        'license': 'unknown',
         'origin_url': 'https://github.com/bic-L/MaxFormer',
         'paper_name': 'Spiking Neural Networks Need High-Frequency Information',
         'paper_ids': 'arXiv:2505.18608',

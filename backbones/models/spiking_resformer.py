@@ -317,7 +317,7 @@ def _cifar(classes: int, **kwargs: Any) -> dict[str, Any]:
     )
 
 
-_STEP = {'license': 'none', 'origin_url': 'https://github.com/Fancyssc/STEP'}
+_STEP = {'license': 'unknown', 'origin_url': 'https://github.com/Fancyssc/STEP'}
 default_cfgs = generate_default_cfgs(
     {
         'spikingresformer_ti.in1k': _cfg(),

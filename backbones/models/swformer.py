@@ -330,7 +330,7 @@ def _cfg(url: str = '', **kwargs: Any) -> dict[str, Any]:
         'std': IMAGENET_DEFAULT_STD,
         'first_conv': 'stem.0.conv.conv',
         'classifier': 'head',
-        'license': 'none',
+        'license': 'unknown',
         'origin_url': 'https://github.com/bic-L/Spiking-Wavelet-Transformer',
         'paper_name': 'Spiking Wavelet Transformer',
         'paper_ids': 'arXiv:2403.11138',
