@@ -181,7 +181,7 @@ def shortened(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, Stage):
             module.blocks = _kinds(module.blocks)
-        elif isinstance(module, StagedBackbone) and not isinstance(module.stages[0], Stage):
+        elif isinstance(module, StagedBackbone) and module.layout == 'NC':
             module.stages = _kinds(module.stages)
     return model.eval()
 

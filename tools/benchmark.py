@@ -52,6 +52,12 @@ class Case:
     against: str | None = None
     onnx: str | None = None
     operator: int | None = None  # place in the operators of the task's first word
+    num_steps: int | None = None  # of a spiking network, its own if None
+
+    @property
+    def label(self) -> str:
+        """What a table calls the model."""
+        return self.model if self.num_steps is None else f'{self.model}, T = {self.num_steps}'
 
 
 @contextlib.contextmanager
@@ -175,7 +181,7 @@ def _variants(case: Case, candidates: list[str]) -> dict[str, nn.Module]:
     from backbones.deploy import fuse
 
     torch.manual_seed(0)
-    ours = create(case.model, '--models')
+    ours = _create(case.model, case.num_steps)
     models = {'eager': ours}
     if case.against and 'reference' in candidates:
         reference = models['reference'] = load_reference(case.against, case.model)
@@ -245,7 +251,7 @@ def _rows(
         allocated, resident = (memory.allocated, memory.resident) if memory else (None, None)
         row = report.Row(
             task=case.task,
-            model=case.model,
+            model=case.label,
             candidate=case.candidate,
             batch_size=case.batch,
             img_size='x'.join(map(str, case.size)),
@@ -267,20 +273,26 @@ def _rows(
     return rows
 
 
-def _sizes(name: str, given: list[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _create(name: str, num_steps: int | None) -> nn.Module:
+    return create(name, '--models', **({} if num_steps is None else {'num_steps': num_steps}))
+
+
+def _sizes(name: str, given: list[int] | None, num_steps: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(C, H, W) of a picture, and the axes of an input behind the batch: the same, or (T, C, H, W) of a clip."""
     from backbones.layers import clip_steps
 
-    model: Any = create(name, '--models')
+    model: Any = _create(name, num_steps)
     picture = tuple(given or model.pretrained_cfg['input_size'])
     return picture, (*clip_steps(model), *picture)
 
 
-def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) -> list[report.Row]:
-    """All rows of one model."""
+def _model_rows(
+    name: str, num_steps: int | None, options: argparse.Namespace, folder: Path, bar: Any
+) -> list[report.Row]:
+    """All rows of one model, at one number of time steps."""
     onnx = str(folder / f'{name}.onnx') if 'onnx' in options.candidates else None
-    picture, size = _sizes(name, options.input_size)
-    case = Case('forward', name, 'eager', 1, size, options.threads, options.against, onnx)
+    picture, size = _sizes(name, options.input_size, num_steps)
+    case = Case('forward', name, 'eager', 1, size, options.threads, options.against, onnx, num_steps=num_steps)
     models = _variants(case, options.candidates)
     if onnx:
         from backbones.deploy import export_onnx
@@ -294,8 +306,8 @@ def _model_rows(name: str, options: argparse.Namespace, folder: Path, bar: Any) 
             cases = [replace(case, task=task, candidate=candidate, batch=batch) for candidate in names]
             calls = {c.candidate: _call(c, models) for c in cases}
             if task == 'forward':
-                _compare(calls, f'{name} at batch {batch}')
-            bar.say(f'{name}, {task}, batch {batch}')
+                _compare(calls, f'{case.label} at batch {batch}')
+            bar.say(f'{case.label}, {task}, batch {batch}')
             rows += _rows(cases, calls, options, bar)
     return rows
 
@@ -343,7 +355,7 @@ def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     trained = [c for c in options.candidates if c in report.BASES]
-    per_batch = len(options.models) * (
+    per_batch = len(options.models) * len(options.num_steps) * (
         ('forward' in options.tasks) * (options.rounds + len(options.candidates))
         + ('training' in options.tasks) * (options.rounds + len(trained))
     ) + sum(
@@ -363,8 +375,8 @@ def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
             if kind in options.tasks:
                 rows += _operator_rows(kind, options, bar)
         if set(MODEL_TASKS) & set(options.tasks):
-            for name in options.models:
-                rows += _model_rows(name, options, Path(folder), bar)
+            for name, num_steps in itertools.product(options.models, options.num_steps):
+                rows += _model_rows(name, num_steps, options, Path(folder), bar)
     return rows, max((share for share in bar.shares if share is not None), default=None)
 
 
@@ -372,6 +384,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='benchmark.py', description='Time and memory of models, side by side.')
     add = parser.add_argument
     add('--models', '-m', nargs='+', default=['lsnet_t', 'lsnet_s', 'lsnet_b'], metavar='NAME')
+    add(
+        '--num-steps', nargs='+', type=int, default=[None], help='time steps T of spiking networks (default: their own)'
+    )
     add('--tasks', nargs='+', choices=TASKS, default=list(TASKS), help='what to measure (default: all)')
     add('--candidates', nargs='+', choices=('eager', 'fused', 'onnx', 'compiled'), default=['eager', 'fused', 'onnx'])
     add('--against', metavar='PATH[:FACTORY]', help='a Python file outside of the project and the function in it that '
@@ -392,13 +407,17 @@ def _check(options: argparse.Namespace) -> None:
     for name in ('threads', 'rounds'):
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}.')
-    for name in ('batch_size', 'input_size'):
-        if min(getattr(options, name) or [1]) < 1:
+    for name in ('batch_size', 'input_size', 'num_steps'):
+        if min((n for n in getattr(options, name) or () if n is not None), default=1) < 1:
             raise ValueError(f'--{name.replace("_", "-")} must be positive, but is {getattr(options, name)}.')
     if options.results_file and options.results_file.suffix not in ('.json', '.csv'):
         raise ValueError(f'--results-file must end in .json or .csv, but is {options.results_file}.')
     if options.section and not options.markdown:
         raise ValueError('--section has no effect without --markdown FILE.')
+    if options.against and options.num_steps != [None]:
+        raise ValueError(
+            '--num-steps has no effect on --against, whose model has its own steps: leave one of them out.'
+        )
     if options.against and len(options.models) > 1 and not options.against.endswith('.py'):
         raise ValueError('--against with several --models takes the file alone; its functions are named as the models.')
     for name in options.models:
