@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from backbones.deploy.export import ExportReport
+    from backbones.deploy.export import Check, ExportReport
 
 
 try:
@@ -165,7 +165,11 @@ def _print(report: 'ExportReport') -> None:
     table.add_column('Largest error', justify='right')
     if report.kind == 'detector':
         table.add_column('Boxes', justify='right')
+    worst: dict[tuple, Check] = {}  # of several batches of one shape
     for check in report.checks:
+        key = (check.shape, check.output)
+        worst[key] = max(worst.get(key, check), check, key=lambda found: found.error)
+    for check in worst.values():
         boxes = [] if check.boxes is None else [str(check.boxes)]
         table.add_row(' × '.join(map(str, check.shape)), check.output, f'{check.error:.1e}', *boxes)
     console.print(table)

@@ -4,10 +4,7 @@ import argparse
 import ast
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import nn
+from typing import Any
 
 
 def add_kwargs(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +36,7 @@ def check_name(name: str, option: str) -> None:
 
 def create(
     name: str, option: str = '--model', words: Sequence[str] = (), checkpoint: str | None = None, **kwargs: Any
-) -> 'nn.Module':
+) -> Any:
     """`timm.create_model`, where a user's mistake is a sentence.
 
     Args:

@@ -36,6 +36,7 @@ Dynamic = bool | Literal['batch']
 OPSETS = range(18, 24)  # 18 is the oldest that torch's exporter writes
 # What a runtime may lack: transforms, control flow, and values that are no tensors.
 FORBIDDEN = re.compile('DFT|STFT|Loop|If|Scan|Optional.*|.*Sequence.*')
+SHOWN = 16  # sample pictures that are compared at a time
 COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
 
 
@@ -142,7 +143,7 @@ def export_onnx(
     )
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
     inputs = _inputs(module, shape, axes, check_sizes) if check else []
-    shown = [] if samples is None or not check else list(samples.float().split(1 if axes else samples.shape[0]))
+    shown = [] if samples is None or not check else list(samples.float().split(SHOWN if axes else samples.shape[0]))
     inputs += shown
     drift = {}
     if module.spikes and shown:
