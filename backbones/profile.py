@@ -7,10 +7,11 @@ Element-wise sums, products and activation functions count nothing; `Profile.unc
 left out silently.
 """
 
+import contextlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from .layers.spiking import clip_steps
 
-__all__ = ['Layer', 'Profile', 'profile']
+__all__ = ['Layer', 'Profile', 'count_macs', 'profile']
 
 # Small-kernel aggregation, as its autograd function is called in a trace; its inputs are the map and the weights.
 _AGGREGATION = 'prim::PythonOp._InPlace'
@@ -111,30 +112,69 @@ def profile(model: nn.Module, input_size: Sequence[int] = (3, 224, 224), *, fuse
         ImportError: fvcore is not installed.
         ValueError: `input_size` is not three positive integers.
     """
-    size = tuple(input_size)
-    if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ValueError(
-            f'input_size must be three positive integers (channels, height, width), but is {size}: give (3, 224, 224).'
-        )
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    size = _size(input_size)
+    with _evaluation(model):
         smaller = None
         if fused:
             from backbones.deploy import fuse
 
             smaller = _profile(fuse(model), size, None)
         return _profile(model, size, smaller)
+
+
+def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 224, 224)) -> int:
+    """`profile(model, input_size).macs` alone, in a quarter of the time.
+
+    Args:
+        model: As in `profile`.
+        input_size: As in `profile`.
+
+    Raises:
+        ImportError: fvcore is not installed.
+        ValueError: `input_size` is not three positive integers.
+    """
+    size = _size(input_size)
+    with _evaluation(model), _quiet():
+        macs, _, _ = _analyses(model, _image(model, size))
+        return int(macs.total())
+
+
+def _size(given: Sequence[int]) -> tuple[int, int, int]:
+    size = tuple(given)
+    if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ValueError(
+            f'input_size must be three positive integers (channels, height, width), but is {size}: give (3, 224, 224).'
+        )
+    return size
+
+
+@contextlib.contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode, and each module as it was afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
     finally:
         for module, training in modes:
             module.training = training
 
 
-def _profile(model: nn.Module, size: tuple[int, int, int], fused: Profile | None) -> Profile:
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    image = torch.zeros(1, *clip_steps(model), *size, device=like.device, dtype=like.dtype)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
+        yield
+
+
+def _image(model: nn.Module, size: tuple[int, int, int]) -> torch.Tensor:
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    return torch.zeros(1, *clip_steps(model), *size, device=like.device, dtype=like.dtype)
+
+
+def _profile(model: nn.Module, size: tuple[int, int, int], fused: Profile | None) -> Profile:
+    image = _image(model, size)
+    with _quiet():
         macs, activations, operators = _analyses(model, image)
         outputs = _output_shapes(model, image)
         by_module, activations_by_module = macs.by_module(), activations.by_module()
