@@ -94,12 +94,14 @@ def _draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure: Any
     figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
     for label, curve in zip(labels, curves, strict=True):
         axes.plot(list(curve), list(curve.values()), marker='.', label=label)
     axes.set(xlabel='epoch', ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     beside = f'{path}.part'

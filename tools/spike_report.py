@@ -92,11 +92,13 @@ def _draw(accounts: dict[str, 'Account'], path: str) -> None:
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
     for name, found in accounts.items():
         left.plot([rate.rate for rate in found.rates], marker='.', label=name)
     left.set(xlabel='layer of neurons, from the picture on', ylabel='firing rate', ylim=(0, None))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend()
     width = 0.8 / len(accounts)
     for i, (name, found) in enumerate(accounts.items()):
@@ -104,7 +106,7 @@ def _draw(accounts: dict[str, 'Account'], path: str) -> None:
         right.bar(places, [found.compute_mj, found.real_mj, found.quantised_mj], width, label=name)
         right.bar(places[0], found.membranes_mj, width, bottom=found.compute_mj, color='lightgrey', hatch='//')
     right.set_xticks([place + 0.4 - width / 2 for place in range(3)], ['spiking', 'real', 'quantised'])
-    right.set(ylabel='mJ a picture (grey: membranes)', yscale='log')
+    right.set(ylabel='mJ a picture (grey: membranes)')
     right.legend()
     beside = f'{path}.part'
     figure.savefig(beside, format='png', dpi=120)
