@@ -13,7 +13,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+try:
+    from tools import plots
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import plots  # type: ignore[no-redef]
 
 Curve = dict[int, float]  # epoch or iteration -> value
 
@@ -89,25 +93,15 @@ def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
 
 
 def _draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str) -> None:
-    """Written beside the file and renamed."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    figure: Any
-    figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
-    for label, curve in zip(labels, curves, strict=True):
-        axes.plot(list(curve), list(curve.values()), marker='.', label=label)
-    axes.set(xlabel='epoch', ylabel=metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    beside = f'{path}.part'
-    figure.savefig(beside, format='png', dpi=120)
-    plt.close(figure)
-    os.replace(beside, path)
+    with plots.subplots(path, figsize=(6, 4)) as axes:
+        for label, curve in zip(labels, curves, strict=True):
+            axes.plot(list(curve), list(curve.values()), marker='.', label=label)
+        axes.set(xlabel='epoch', ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
 
 
 if __name__ == '__main__':

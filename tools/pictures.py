@@ -27,7 +27,8 @@ def find(option: str, folder: str, most: int) -> list[Path]:
             f'{option} must name a folder with at least one picture ({", ".join(ENDINGS)}), and at least one must be '
             f'asked for, but got {folder} and {most}.'
         )
-    return paths[:: max(1, len(paths) // most)][:most]
+    count = min(most, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def load(model: Any, paths: Iterable[Path], normalize: bool = True) -> 'torch.Tensor':

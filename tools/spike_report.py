@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from backbones.energy import Account
 
 try:
-    from tools import models, pictures
+    from tools import models, pictures, plots
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import models  # type: ignore[no-redef]
     import pictures  # type: ignore[no-redef]
+    import plots  # type: ignore[no-redef]
 
 
 def report(options: argparse.Namespace) -> None:
@@ -87,28 +88,19 @@ def _products(name: str, found: 'Account') -> Any:
 
 
 def _draw(accounts: dict[str, 'Account'], path: str) -> None:
-    """Rates by layer on the left, energy by kind on the right; written beside the file and renamed."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    """Rates by layer on the left, energy by kind on the right."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
-    for name, found in accounts.items():
-        left.plot([rate.rate for rate in found.rates], marker='.', label=name)
-    left.set(xlabel='layer of neurons, from the picture on', ylabel='firing rate', ylim=(0, None))
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend()
     width = 0.8 / len(accounts)
-    for i, (name, found) in enumerate(accounts.items()):
-        places = [place + i * width for place in range(3)]
-        right.bar(places, [found.compute_mj, found.real_mj, found.quantised_mj], width, label=name)
-        right.bar(places[0], found.membranes_mj, width, bottom=found.compute_mj, color='lightgrey', hatch='//')
-    right.set_xticks([place + 0.4 - width / 2 for place in range(3)], ['spiking', 'real', 'quantised'])
-    right.set(ylabel='mJ a picture (grey: membranes)')
-    right.legend()
-    beside = f'{path}.part'
-    figure.savefig(beside, format='png', dpi=120)
-    plt.close(figure)
-    os.replace(beside, path)
+    with plots.subplots(path, 1, 2, figsize=(11, 4)) as (left, right):
+        for i, (name, found) in enumerate(accounts.items()):
+            left.plot([rate.rate for rate in found.rates], marker='.', label=name)
+            places = [place + i * width for place in range(3)]
+            right.bar(places, [found.compute_mj, found.real_mj, found.quantised_mj], width, label=name)
+            right.bar(places[0], found.membranes_mj, width, bottom=found.compute_mj, color='lightgrey', hatch='//')
+        left.set(xlabel='layer of neurons, from the picture on', ylabel='firing rate', ylim=(0, None))
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.set_xticks([place + 0.4 - width / 2 for place in range(3)], ['spiking', 'real', 'quantised'])
+        right.set(ylabel='mJ a picture (grey: membranes)')
+        for axes in (left, right):
+            axes.legend()
