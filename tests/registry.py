@@ -177,11 +177,20 @@ def shape(name: str, batch: int, wanted: tuple[int, int], channels: int | None =
 
 
 def shortened(model: nn.Module) -> nn.Module:
-    """One block of each stage, or two where the second is of another kind: torch traces all blocks anew, and slowly."""
+    """One block of each stage, or two where the second is of another kind: torch traces all blocks anew, and slowly.
+
+    A stage between the first and the last whose kinds of blocks came before it only changes resolution and width.
+    """
+    seen: set[tuple] = set()
+    stages = [module for module in model.modules() if isinstance(module, Stage)]
+    for stage in stages:
+        stage.blocks = _kinds(stage.blocks)
+        kinds = {_types(block) for block in stage.blocks}
+        if kinds <= seen and stage is not stages[-1]:
+            stage.blocks = nn.Sequential()
+        seen |= kinds
     for module in model.modules():
-        if isinstance(module, Stage):
-            module.blocks = _kinds(module.blocks)
-        elif isinstance(module, StagedBackbone) and module.layout == 'NC':
+        if isinstance(module, StagedBackbone) and module.layout == 'NC':
             module.stages = _kinds(module.stages)
     return model.eval()
 
@@ -197,3 +206,7 @@ def _settings(block: nn.Module) -> list[tuple]:
         (name, type(module), [(k, v) for k, v in sorted(vars(module).items()) if not k.startswith('_')])
         for name, module in block.named_modules()
     ]
+
+
+def _types(block: nn.Module) -> tuple:
+    return tuple((name, type(module)) for name, module in block.named_modules())

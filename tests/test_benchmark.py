@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from registry import facts
 from tools import benchmark, benchmark_operators, benchmark_report
 
 # An implementation outside of the project; that its keys are ours already is not what is tested here.
@@ -47,16 +48,21 @@ def reference(tmp_path: Path) -> Path:
 
 def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pytest.CaptureFixture) -> None:
     table, page = tmp_path / 'out.csv', tmp_path / 'docs' / 'page.md'
-    arguments = [*SMALL, '--tasks', 'forward', 'training', '--candidates', 'fused', '--batch-size', '2']
+    pytest.importorskip('matplotlib')
+    plot = tmp_path / 'docs' / 'plot.png'
+    arguments = [*SMALL, '--tasks', 'forward', 'training', '--batch-size', '2', '--plot', str(plot)]
+    arguments += ['--candidates', 'channels_last', 'fused', 'openvino']
     arguments += ['--no-memory', '--profile']
     arguments += ['--against', f'{reference}:lsnet_t', '--results-file', str(table), '--markdown', str(page)]
     assert benchmark.main(arguments) == 0
     assert 'reference / this' in capsys.readouterr().out.replace('\n', ' ')
     rows = list(csv.DictReader(table.open()))
     found = [(row['task'], row['candidate']) for row in rows]
-    assert found[:3] == [('forward', 'eager'), ('forward', 'fused'), ('forward', 'reference')]
-    assert found[3:] == [('training', 'eager'), ('training', 'reference')]
+    ran, trained = ('eager', 'channels_last', 'fused', 'openvino', 'reference'), ('eager', 'channels_last', 'reference')
+    assert found == [('forward', name) for name in ran] + [('training', name) for name in trained]
+    assert plot.read_bytes().startswith(b'\x89PNG')
     for row in rows:
+        assert float(row['param_count']) == pytest.approx(facts('lsnet_t').parameters / 1e6, rel=1e-3)
         assert float(row['samples_per_sec']) == pytest.approx(2e3 / float(row['step_time']), rel=1e-3)
         assert (row['time_ratio_reference'] == '') == (row['candidate'] == 'reference')
     text = page.read_text()
@@ -112,7 +118,7 @@ def test_unfold_form_is_the_definition() -> None:
 def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
     page = tmp_path / 'page.md'
     row = benchmark_report.Row('forward', 'm', 'eager', 1, '3x32x32', 10.0, 100.0, 90.0, 110.0)
-    facts = {
+    found = {
         'date': '2026-01-01',
         'machine': 'x',
         'threads': 1,
@@ -121,17 +127,17 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
         'command': 'c',
     }
     page.write_text('# Title\n\nBefore.\n')
-    benchmark_report.write_markdown(page, [row], facts)
+    benchmark_report.write_markdown(page, [row], found)
     page.write_text(page.read_text() + '\nAfter.\n')
     row.step_time = 50.0
-    benchmark_report.write_markdown(page, [row], facts)
+    benchmark_report.write_markdown(page, [row], found)
     text = page.read_text()
     assert text.startswith('# Title\n\nBefore.\n')
     assert text.endswith('After.\n')
     assert re.findall(r'\| m \| 3x32x32 \| 1 \| eager \| (\S+) \|', text) == ['50.00']
     row.step_time = 40.0
     for _ in range(2):
-        benchmark_report.write_markdown(page, [row], facts, 'Another family')
+        benchmark_report.write_markdown(page, [row], found, 'Another family')
     text = page.read_text()
     assert re.findall(r'\| m \| 3x32x32 \| 1 \| eager \| (\S+) \|', text) == ['50.00', '40.00']
     assert text.count('## Another family\n') == text.count(benchmark_report.HOW) == 1
@@ -144,6 +150,7 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
         (['--rounds', '0'], '--rounds must be at least 1'),
         (['--batch-size', '0'], '--batch-size must be positive'),
         (['--results-file', 'out.xlsx'], 'must end in .json or .csv'),
+        (['--plot', 'out.png', '--tasks', 'training'], '--plot shows the forward pass'),
         (['--section', 'A family'], '--section has no effect without --markdown'),
         (['--against', 'nowhere.py'], "there is no file 'nowhere.py'"),
         (['--against', 'REFERENCE:unknown'], "has no function 'unknown'"),

@@ -11,6 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+if __package__:
+    from tools import plots
+else:  # run as a script: this folder is on the path
+    import plots
+
 HOW = """\
 - Candidates take turns within each round (A B C, B C A, ...); each is called once untimed before it is timed. Times are
   medians over the rounds with first and third quartile; a ratio is the median of the ratios within the rounds. Ratios
@@ -26,7 +31,7 @@ BASES = ('eager', 'reference', 'unfold', 'fft')  # candidates that others are co
 
 @dataclass
 class Row:
-    """One line of the results: times in milliseconds, memory in megabytes (10^6 bytes)."""
+    """One line of the results, named as timm's: times in milliseconds, memory in megabytes (10^6 bytes)."""
 
     task: str
     model: str
@@ -39,6 +44,8 @@ class Row:
     step_time_q3: float
     allocated_mb: float | None = None
     resident_mb: float | None = None
+    param_count: float | None = None  # millions
+    gmacs: float | None = None  # of one image
     ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     memory_ratios: dict[str, float] = field(default_factory=dict)
     operators: dict[str, float] = field(default_factory=dict)  # share of the time; filled on request
@@ -50,6 +57,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     'Size': lambda row: row.img_size,
     'Batch': lambda row: str(row.batch_size),
     'Candidate': lambda row: row.candidate,
+    'Parameters (M)': lambda row: '' if row.param_count is None else f'{row.param_count:.1f}',
     'Time (ms)': lambda row: f'{row.step_time:.2f}',
     'Quartiles': lambda row: f'{row.step_time_q1:.2f} to {row.step_time_q3:.2f}',
     'Images/s': lambda row: f'{row.samples_per_sec:.1f}',
@@ -140,6 +148,25 @@ def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
             writer.writerow([round(cell, 4) if isinstance(cell, float) else cell for cell in cells])
         text = file.getvalue()
     _write(path, text)
+
+
+def write_plot(path: Path, rows: list[Row]) -> None:
+    """Latency of the forward pass against parameters at the smallest batch, one colour for each candidate."""
+    mine = [row for row in rows if row.task == 'forward' and row.param_count]
+    mine = [row for row in mine if row.batch_size == min(row.batch_size for row in mine)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plots.subplots(str(path), figsize=(9, 6)) as axes:
+        for candidate in dict.fromkeys(row.candidate for row in mine):
+            found = [row for row in mine if row.candidate == candidate]
+            axes.scatter([row.param_count for row in found], [row.step_time for row in found], s=18, label=candidate)
+        for model in dict.fromkeys(row.model for row in mine):
+            lowest = min((row for row in mine if row.model == model), key=lambda row: row.step_time)
+            place = (lowest.param_count, lowest.step_time)
+            axes.annotate(model, place, (3, -9), textcoords='offset points', fontsize=6)
+        axes.set(xscale='log', yscale='log', xlabel='parameters (millions)')
+        axes.set(ylabel=f'latency (ms), batch {mine[0].batch_size}')
+        axes.grid(alpha=0.3, which='both')
+        axes.legend()
 
 
 def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: str = '') -> None:
