@@ -6,7 +6,7 @@ venv := .venv/bin
 # Holds the checksum of what was installed, so that the set-up runs again when the pins change and not otherwise.
 stamp := .venv/installed-$(shell cat requirements.txt pyproject.toml .ci/setup | cksum | cut -d' ' -f1)
 # Each test process computes with one thread; more would fight over the cores.
-pytest := OMP_NUM_THREADS=1 $(venv)/python -m pytest -n $(WORKERS)
+pytest := OMP_NUM_THREADS=1 $(venv)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint format bench clean clean-all
