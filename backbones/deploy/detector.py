@@ -42,7 +42,8 @@ class SingleStage(nn.Module):
         self.neck = getattr(model, 'neck', None) or nn.Identity()
         self.boxes = DenseBoxes(model.bbox_head)
         self.strides = tuple(self.boxes.strides)
-        self.score_threshold, self.iou_threshold = self.boxes.score_threshold, self.boxes.rule.iou_threshold
+        self.rule = self.boxes.rule
+        self.score_threshold, self.iou_threshold = self.boxes.score_threshold, self.rule.iou_threshold
         self.eval()
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
