@@ -11,13 +11,13 @@ pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
 import torch
+from exported import check_plain, in_openvino, metadata, run
 from torch import nn
 
 from backbones.deploy import export_onnx, fuse
 from backbones.deploy.detector import whole_detector
 from backbones.deploy.suppress import keep_scores
 from backbones.deploy.verify import Thresholds, compare_detections, compare_masks, compare_proposals
-from exported import check_plain, in_openvino, metadata, run
 from registry import NARROW
 from tools import export as tool
 
