@@ -1,9 +1,7 @@
 """deploy.export_onnx: a file that was compared, or no file."""
 
 import importlib.util
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +12,13 @@ pytest.importorskip('onnxscript')
 import onnx
 import timm
 import torch
+from exported import check_plain, in_openvino, metadata, run
 from torch import nn
 
-from backbones.deploy import export_onnx, fuse
-from backbones.deploy.detector import AnchorDetector, keep_scores
+from backbones.deploy import export_onnx
 from backbones.deploy.export import Disagreement
 from backbones.deploy.spikes import neurons
-from backbones.deploy.verify import Thresholds, compare_detections, compare_tensors, session
+from backbones.deploy.verify import compare_tensors
 from registry import SMALL, facts, make, shape, shortened, smallest, variants
 from tools import export as tool
 
@@ -45,35 +43,7 @@ def small() -> nn.Module:
     return Small().eval()
 
 
-def metadata(path: Path) -> dict:
-    """Metadata of a file: text as it is, the rest from JSON."""
-    return {entry.key: _value(entry.value) for entry in onnx.load(path).metadata_props}
-
-
-def _value(text: str):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def run(path: Path, x: torch.Tensor) -> list[np.ndarray]:
-    return session(path).run(None, {'input': x.numpy()})
-
-
 # Registered backbones
-
-
-def check_plain(path: Path) -> None:
-    """Plain ONNX, and nothing of the machine it was written on."""
-    proto = onnx.load(path)
-    assert {entry.domain for entry in proto.opset_import} == {''}
-    assert not proto.functions
-    kinds = {node.op_type for node in proto.graph.node}
-    orders = [attribute.ints for node in proto.graph.node for attribute in node.attribute if attribute.name == 'perm']
-    assert all(len(order) <= 4 for order in orders)  # small devices know no other tensors
-    assert not kinds & {'DFT', 'Loop', 'If', 'Scan', 'SequenceAt', 'BatchNormalization'}
-    assert str(ROOT).encode() not in path.read_bytes()
 
 
 @pytest.mark.parametrize('name', variants())
@@ -148,13 +118,6 @@ def test_pyramid_of_any_size(name: str, tmp_path: Path) -> None:
         for outputs in found:
             for whole, given in zip(expected, outputs, strict=True):
                 assert pyramid_error(model, whole, given) <= 1e-4
-
-
-def in_openvino(path: Path) -> Any:
-    import openvino
-
-    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 1}
-    return openvino.Core().compile_model(path, 'CPU', settings)
 
 
 # Options
@@ -317,153 +280,6 @@ def test_wrong_models(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# Detectors
-
-
-def detections(*boxes: tuple[float, ...], places: int = 4) -> dict[str, np.ndarray]:
-    """`dets` and `labels` of one picture from (x1, y1, x2, y2, score, label)."""
-    dets, labels = np.zeros((1, places, 5)), np.full((1, places), -1)
-    for i, box in enumerate(boxes):
-        dets[0, i], labels[0, i] = box[:5], box[5]
-    return {'dets': dets, 'labels': labels}
-
-
-def test_detections_are_compared_as_sets() -> None:
-    cuts = Thresholds(score=0.05, iou=0.5)
-    a, b = (0, 0, 10, 10, 0.9, 0), (50, 50, 90, 90, 0.9, 1)
-    both = detections(a, b)
-    assert compare_detections(both, detections(b, a), 1e-4, cuts) == (0.0, 2)
-    assert compare_detections(both, detections(a), 1e-4, cuts)[0] >= 0.1  # a box is missing
-    assert compare_detections(detections(), detections(), 1e-4, cuts) == (0.0, 0)
-    assert compare_detections(detections(a), detections(), 1e-4, cuts)[0] >= 1
-    assert compare_detections(both, detections(a, (*b[:5], 2)), 1e-4, cuts)[0] >= 1  # another class
-    moved = detections(a, (51, *b[1:]))
-    assert compare_detections(both, moved, 1e-4, cuts)[0] == pytest.approx(1 / 90)
-    # just above the threshold of the score, and overlapping by just the threshold: rounding decides
-    assert compare_detections(detections(a, (*b[:4], 0.0501, 1)), detections(a), 1e-4, cuts) == (0.0, 1)
-    half = (0, 0, 5, 10, 0.8, 0)
-    assert compare_detections(detections(a, half), detections(a), 1e-4, cuts) == (0.0, 1)
-    # the last place, for which two boxes come in question
-    full = [(20 * i, 0, 20 * i + 10, 10, 0.9 - i / 10, 0) for i in range(4)]
-    other = [*full[:3], (20, 50, 30, 60, 0.6, 0)]
-    assert compare_detections(detections(*full), detections(*other), 1e-4, cuts) == (0.0, 3)
-
-
-def test_suppression_is_that_of_each_class() -> None:
-    boxes = torch.tensor([[[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]]], dtype=torch.float32)
-    scores = torch.tensor([[[0.9, 0.8, 0.0], [0.3, 0.0, 0.7]]])
-    kept = keep_scores(boxes, scores, 0.5, 10)
-    assert torch.equal(kept, torch.tensor([[[0.9, 0.0, 0.0], [0.3, 0.0, 0.7]]]))
-    assert torch.equal(keep_scores(boxes, scores, 0.5, 1), torch.tensor([[[0.9, 0.0, 0.0], [0.0, 0.0, 0.7]]]))
-
-
-def make_detector(**test_cfg) -> nn.Module:
-    """A narrow RetinaNet of random weights that finds many things in anything."""
-    pytest.importorskip('mmdet')
-    from mmengine.config import Config
-
-    from backbones.mm import build_model
-
-    config = Config.fromfile(ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py')
-    config.model.backbone = {'type': 'TimmFeatures', 'model_name': 'resnet10t', 'out_indices': (2, 3)}
-    config.model.neck.update(in_channels=[128, 256], out_channels=16, num_outs=2)
-    config.model.bbox_head.update(in_channels=16, feat_channels=16, stacked_convs=1)
-    config.model.bbox_head.norm_cfg.num_groups = 4
-    config.model.bbox_head.anchor_generator.strides = [8, 16]
-    config.model.test_cfg.update(nms_pre=200, max_per_img=30)
-    config.model.test_cfg.update(test_cfg)
-    torch.manual_seed(0)
-    model = build_model(config)
-    head = model.bbox_head
-    nn.init.constant_(head.retina_cls.bias, -2)
-    nn.init.normal_(head.retina_cls.weight, std=0.1)
-    nn.init.normal_(head.retina_reg.weight, std=0.1)
-    return model
-
-
-def pictures(count: int, height: int, width: int) -> list[torch.Tensor]:
-    """Pieces of the bundled photographs, uint8 (3, height, width), in blue green red."""
-    from torchvision.io import read_image
-
-    paths = sorted((ROOT / 'data/bccd').rglob('*.jpg'))[:count]
-    assert len(paths) == count
-    return [read_image(str(path))[[2, 1, 0], 100 : 100 + height, 150 : 150 + width] for path in paths]
-
-
-def predictions(model: nn.Module, images: list[torch.Tensor], most: int) -> tuple[torch.Tensor, dict]:
-    """What the network is given for the pictures, and what mmdet's own `predict` finds in them."""
-    from mmdet.structures import DetDataSample
-
-    shape = tuple(images[0].shape[1:])
-    meta = {'img_shape': shape, 'ori_shape': shape, 'scale_factor': (1.0, 1.0)}
-    samples = [DetDataSample(metainfo=meta) for _ in images]
-    data = model.data_preprocessor({'inputs': images, 'data_samples': samples})
-    with torch.no_grad():
-        found = [s.pred_instances for s in model.predict(data['inputs'], data['data_samples'], rescale=False)]
-    rows = [torch.cat([f.bboxes, f.scores[:, None], f.labels[:, None]], 1).tolist() for f in found]
-    parts = [detections(*map(tuple, row), places=most) for row in rows]
-    return data['inputs'], {key: np.concatenate([part[key] for part in parts]) for key in ('dets', 'labels')}
-
-
-CUTS = {
-    'as trained': {},
-    'class agnostic': {'nms': {'type': 'nms', 'iou_threshold': 0.4, 'class_agnostic': True}},
-    'least side, few candidates': {'min_bbox_size': 30, 'nms_pre': 20, 'max_per_img': 50},
-    'high threshold': {'score_thr': 0.3},
-}
-
-
-@pytest.mark.parametrize('cuts', CUTS.values(), ids=CUTS.keys())
-def test_boxes_are_those_of_mmdet(cuts: dict) -> None:
-    model = make_detector(**cuts)
-    wrapped = AnchorDetector(fuse(model))
-    x, expected = predictions(model, pictures(3, 120, 136), wrapped.most)
-    with torch.no_grad():
-        dets, labels = wrapped(x)
-    thresholds = Thresholds(wrapped.score_threshold, wrapped.iou_threshold)
-    given = {'dets': dets.numpy(), 'labels': labels.numpy()}
-    error, count = compare_detections(expected, given, 1e-4, thresholds)
-    assert error <= 1e-4
-    assert count >= 10
-    empty = given['labels'] < 0
-    assert (given['dets'][empty] == 0).all()
-    assert (given['dets'][~empty][:, 4] > wrapped.score_threshold).all()
-
-
-def test_detector_as_a_file(tmp_path: Path) -> None:
-    model = make_detector()
-    report = export_onnx(
-        model, tmp_path / 'model.onnx', input_size=(3, 128, 160), normalize=True, classes=['red', 'white', 'platelet']
-    )
-    check_plain(report.path)
-    assert (report.kind, report.outputs, report.dynamic) == (
-        'detector',
-        ('dets', 'labels'),
-        ('batch', 'height', 'width'),
-    )
-    assert {check.output for check in report.checks} == {'dets', 'score_s8', 'score_s16', 'delta_s8', 'delta_s16'}
-    assert all(check.boxes > 0 for check in report.checks if check.output == 'dets')
-    assert report.operators['NonMaxSuppression'] == 1
-    written = metadata(report.path)
-    assert (written['classes'], written['strides']) == (['red', 'white', 'platelet'], [8, 16])
-    assert (written['mean'], written['channel_order']) == ([123.675, 116.28, 103.53], 'rgb')
-    images = pictures(3, 120, 136)
-    _, expected = predictions(model, images, 30)
-    dets, labels = run(report.path, torch.stack(images)[:, [2, 1, 0]].float())
-    assert dets.shape == (3, 30, 5)
-    error, count = compare_detections(expected, {'dets': dets, 'labels': labels}, 1e-4, Thresholds(0.05, 0.5))
-    assert error <= 1e-4
-    assert count >= 10
-
-
-def test_other_detectors_are_refused(tmp_path: Path) -> None:
-    soft = make_detector(nms={'type': 'soft_nms', 'iou_threshold': 0.5})
-    with pytest.raises(ValueError, match=r"RetinaHead lacks test_cfg.nms=dict\(type='nms'"):
-        export_onnx(soft, tmp_path / 'model.onnx', input_size=(3, 128, 160))
-    with pytest.raises(ValueError, match='give input_size'):
-        export_onnx(make_detector(), tmp_path / 'model.onnx')
-
-
 # The tool
 
 
@@ -474,24 +290,6 @@ def test_tool_writes_a_file_and_says_what_was_compared(tmp_path: Path, capsys: p
     assert 'feat_s32' in printed
     assert '2 × 3 × 64 × 64' in printed
     assert metadata(output)['dynamic'] == []
-
-
-def test_tool_exports_a_detector(tmp_path: Path) -> None:
-    model = make_detector()
-    config = tmp_path / 'config.py'
-    config.write_text(
-        f"_base_ = '{ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py'}'\n"
-        "model = dict(backbone=dict(_delete_=True, type='TimmFeatures', model_name='resnet10t', out_indices=(2, 3)),\n"
-        '    neck=dict(in_channels=[128, 256], out_channels=16, num_outs=2),\n'
-        '    bbox_head=dict(in_channels=16, feat_channels=16, stacked_convs=1,\n'
-        '        norm_cfg=dict(num_groups=4), anchor_generator=dict(strides=[8, 16])))\n'
-    )
-    checkpoint, output = tmp_path / 'weights.pth', tmp_path / 'model.onnx'
-    torch.save({'state_dict': model.state_dict()}, checkpoint)
-    arguments = ['--config', str(config), '--checkpoint', str(checkpoint), '-o', str(output)]
-    assert tool.main([*arguments, '--img-size', '96', '128', '--static', '--batch-size', '1']) == 0
-    assert metadata(output)['classes'] == ['RBC', 'WBC', 'Platelets']
-    assert metadata(output)['input_size'] == [3, 96, 128]
 
 
 @pytest.mark.parametrize(

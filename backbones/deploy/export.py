@@ -1,7 +1,7 @@
 """Write a model as an ONNX file that was run and compared before it was allowed to exist.
 
 Three kinds of model are told apart by what they give: one tensor (`output`), a pyramid of maps (`feat_s8`, `feat_s16`,
-..., named by stride), or, for a single-stage anchor detector, boxes (`dets`, `labels`). The input is called `input`.
+..., named by stride), or, for a detector, boxes (`dets`, `labels`) and perhaps `masks`. The input is called `input`.
 """
 
 import copy
@@ -91,7 +91,7 @@ def export_onnx(
     samples: torch.Tensor | None = None,
     tolerance: float = 1e-4,
 ) -> ExportReport:
-    """Export a classifier, a feature pyramid or a whole single-stage detector, and compare the file with the model.
+    """Export a classifier, a feature pyramid or a whole detector, and compare the file with the model.
 
     The file is written beside `path` and renamed when ONNX Runtime gives what PyTorch gives, at two batches and two
     sizes other than the traced ones (where these are free). It holds plain ONNX operators only.
@@ -320,8 +320,7 @@ def _inputs(
 def _with_boxes(module: Exportable, picture: torch.Tensor) -> torch.Tensor:
     """The picture with as much contrast as it takes until the detector finds something in it."""
     for contrast in (1, 2, 4, 8, 16):
-        _, labels = module.network(picture * contrast)
-        if (labels >= 0).any():
+        if (module.network(picture * contrast)['labels'] >= 0).any():
             return picture * contrast
     return picture
 
@@ -332,15 +331,19 @@ def _write(
     """Compare, then put the file in its place."""
     checks: list[Check] = []
     extra = tuple(name for name in module.extra if name not in module.spikes)
-    if module.spikes and inputs:  # with the file's spikes: the model's could be others, and all behind them
-        names = (*(() if extra else module.names), *extra)
+    cuts = None
+    if module.kind == 'detector':
+        cuts = Thresholds(module.network.score_threshold, module.network.iou_threshold)
+    if (
+        module.forced and inputs
+    ):  # with the file's spikes and proposals: the model's could be others, and all behind them
         checks += verify(
             proto.SerializeToString(),
             module.reference,
-            names,
+            (*module.names, *extra),
             inputs,
             tolerance,
-            None,
+            cuts,
             module.spikes,
             module.reference_with,
         )
@@ -353,12 +356,9 @@ def _write(
     try:
         onnx.save(proto, part)
         if inputs:
-            cuts = None
-            if module.kind == 'detector':
-                cuts = Thresholds(module.network.score_threshold, module.network.iou_threshold)
-            limit = float('inf') if module.spikes else tolerance  # that it runs, where it follows its own spikes
+            limit = float('inf') if module.forced else tolerance  # that it runs, where it follows its own spikes
             found = verify(part, module.reference, module.names, inputs, limit, cuts)
-            checks += [] if module.spikes else found
+            checks += [] if module.forced else found
         os.chmod(part, 0o644)
         os.replace(part, path)
     finally:

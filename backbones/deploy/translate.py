@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..layers import free, max_pool
-from . import detector
+from . import suppress
 
 __all__ = ['translations']
 
@@ -17,7 +17,7 @@ def translations() -> dict[Any, Callable]:
         free.narrow._opoverload: _narrow,
         free.pad._opoverload: _pad,
         max_pool.max_pool._opoverload: _max_pool,
-        detector.keep_scores._opoverload: _keep_scores,
+        suppress.keep_scores._opoverload: _keep_scores,
     }
 
 

@@ -1,16 +1,27 @@
 """Run an ONNX file beside the module it was made from and compare every output."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-__all__ = ['Check', 'Disagreement', 'Thresholds', 'compare_detections', 'compare_tensors', 'session', 'verify']
+__all__ = [
+    'Check',
+    'Disagreement',
+    'Thresholds',
+    'compare_detections',
+    'compare_masks',
+    'compare_proposals',
+    'compare_tensors',
+    'session',
+    'verify',
+]
 
 SPIKES = 1e-3  # share of a layer's spikes that rounding may move
+PROPOSALS = 1e-2  # share of a picture's proposals that rounding may exchange
 BORDER = 1e-3  # how near to a threshold (of score or overlap) rounding may decide
 
 
@@ -72,15 +83,17 @@ def verify(
     Args:
         model: File, or its bytes.
         reference: What the model was made from: an input -> every output by its name.
-        names: Outputs to compare; `dets` and `labels` as sets of boxes if there are thresholds.
+        names: Outputs to compare; if there are thresholds, `dets` and `labels` as sets of boxes, `masks` for the boxes
+            that belong together, and `proposals` and `levels` as sets too.
         inputs: Batches to run.
         tolerance: Largest relative error.
         thresholds: Of the detector that gave `dets`.
         spikes: Outputs of the file that are what its neurons give.
-        forced: Like `reference`, but given those too; it also gives how many of them the model would move, by layer.
+        forced: Like `reference`, but given the file's outputs too, of which it takes what rounding may decide about; it
+            also gives how many of the spikes the model would move, by layer.
 
     Returns:
-        One entry per input and output (`dets` and `labels` make one).
+        One entry per input and output (`dets` and `labels` make one, as do `proposals` and `levels`).
 
     Raises:
         Disagreement: The file does not run, or an output is not that of the reference.
@@ -102,16 +115,16 @@ def verify(
         if forced is None:
             values = reference(x)
         else:
-            values, differing = forced(x, [torch.from_numpy(given[name]) for name in spikes])
-            moved = _moved(differing, [given[name].size for name in spikes])
+            values, differing = forced(x, {name: torch.from_numpy(value) for name, value in given.items()})
+            moved = _moved(differing, [given[name].size for name in spikes]) if spikes else None
         expected = {name: value.numpy() for name, value in values.items() if name in names}
         for name in expected:
-            if name == 'labels' and thresholds is not None:
-                continue
-            if name == 'dets' and thresholds is not None:
-                error, boxes = compare_detections(expected, given, tolerance, thresholds)
-            else:
+            if thresholds is None or name not in SETS:
                 error, boxes = compare_tensors(expected[name], given[name]), None
+            elif SETS[name] is None:
+                continue
+            else:
+                error, boxes = SETS[name](expected, given, tolerance, thresholds)
             checks.append(Check(tuple(x.shape), name, error, boxes, moved))
     wrong = [check for check in checks if not check.error <= tolerance]  # a NaN is wrong too
     if wrong:
@@ -171,18 +184,105 @@ def compare_detections(
     if any(expected[name].shape != given[name].shape for name in ('dets', 'labels')):
         return float('inf'), 0
     error, count = 0.0, 0
-    scale = max(1.0, float(np.abs(expected['dets'][..., :4]).max(initial=0)))
-    for pair in zip(expected['dets'], expected['labels'], given['dets'], given['labels'], strict=True):
-        first, second = _filled(*pair[:2]), _filled(*pair[2:])
-        cost = _difference(first, second, scale)  # n m
-        nearest = [cost.min(axis).astype(float) if cost.size else np.full(cost.shape[1 - axis], 1.0) for axis in (1, 0)]
-        for boxes, others, distances in ((first, second, nearest[0]), (second, first, nearest[1])):
+    for first, second, cost in _pictures(expected, given, 'dets', 'labels'):
+        for boxes, others, distances in ((first, second, _nearest(cost, 1)), (second, first, _nearest(cost, 0))):
             alone = distances > tolerance
-            full = len(pair[0]) == len(boxes)
+            full = expected['dets'].shape[1] == len(boxes)
             excused = _on_the_border(boxes, others, full, thresholds)
-            error = max(error, float(distances[~(alone & excused)].max(initial=0)))
+            error = _larger(error, distances[~(alone & excused)])
             count += int((~alone).sum())
     return error, count // 2
+
+
+def compare_masks(
+    expected: dict[str, np.ndarray],
+    given: dict[str, np.ndarray],
+    tolerance: float,
+    thresholds: Thresholds | None = None,
+) -> tuple[float, int]:
+    """Largest difference of the masks of boxes that belong together, and how many these are.
+
+    Args:
+        expected: `dets` (B, K, 5), `labels` (B, K) and `masks` (B, K, h, w).
+        given: The same from the file.
+        tolerance: Relative error within which boxes belong together.
+        thresholds: Play no part.
+    """
+    if expected['masks'].shape != given['masks'].shape:
+        return float('inf'), 0
+    error, count = 0.0, 0
+    masks = zip(
+        *((m[labels >= 0] for m, labels in zip(run['masks'], run['labels'], strict=True)) for run in (expected, given)),
+        strict=True,
+    )
+    for (first, second), (_, _, cost) in zip(masks, _pictures(expected, given, 'dets', 'labels'), strict=True):
+        together = np.flatnonzero(_nearest(cost, 1) <= tolerance)
+        if len(together):
+            partners = cost[together].argmin(1)
+            error = _larger(error, np.abs(first[together].astype(float) - second[partners]))
+            count += len(together)
+    return error, count
+
+
+def compare_proposals(
+    expected: dict[str, np.ndarray],
+    given: dict[str, np.ndarray],
+    tolerance: float,
+    thresholds: Thresholds | None = None,
+) -> tuple[float, int]:
+    """Largest relative error of proposals that belong together, and how many these are.
+
+    There are so many that rounding will decide about some: which of two that overlap by just the threshold goes, and
+    which of equal ones has the last place. Up to two of a picture, or `PROPOSALS` of them, may have no partner; more
+    count as an error of 1.
+
+    Args:
+        expected: `proposals` (B, P, 5) and `levels` (B, P).
+        given: The same from the file.
+        tolerance: Relative error within which they belong together.
+        thresholds: Play no part.
+    """
+    if any(expected[name].shape != given[name].shape for name in ('proposals', 'levels')):
+        return float('inf'), 0
+    error, count = 0.0, 0
+    for first, second, cost in _pictures(expected, given, 'proposals', 'levels'):
+        for boxes, distances in ((first, _nearest(cost, 1)), (second, _nearest(cost, 0))):
+            alone = distances > tolerance
+            if alone.sum() > max(2, PROPOSALS * len(boxes)):
+                return 1.0, count // 2
+            error = _larger(error, distances[~alone])
+            count += int((~alone).sum())
+    return error, count // 2
+
+
+# Outputs that are compared as sets, None for those that belong to another one.
+SETS: dict[str, Any] = {
+    'dets': compare_detections,
+    'labels': None,
+    'masks': compare_masks,
+    'proposals': compare_proposals,
+    'levels': None,
+}
+
+
+def _larger(error: float, values: np.ndarray) -> float:
+    """The largest; a NaN stays one."""
+    return float(np.maximum(error, values.max(initial=0)))
+
+
+def _pictures(
+    expected: dict[str, np.ndarray], given: dict[str, np.ndarray], boxes: str, labels: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Filled boxes (n, 6) and (m, 6) of each picture, and how much they differ (n, m)."""
+    scale = max(1.0, float(np.abs(expected[boxes][..., :4]).max(initial=0)))
+    for pair in zip(expected[boxes], expected[labels], given[boxes], given[labels], strict=True):
+        first, second = _filled(*pair[:2]), _filled(*pair[2:])
+        yield first, second, _difference(first, second, scale)
+
+
+def _nearest(cost: np.ndarray, axis: int) -> np.ndarray:
+    """Difference to the nearest of the others, 1 if there are none."""
+    return cost.min(axis).astype(float) if cost.size else np.full(cost.shape[1 - axis], 1.0)
 
 
 def _filled(dets: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from .detector import AnchorDetector, is_detector
-from .spikes import listening, neurons, replaced
+from .detector import is_detector, whole_detector
+from .spikes import listening, replaced
 
 __all__ = ['Exportable', 'Kind', 'as_text', 'describe', 'pretrained_cfg']
 
@@ -20,7 +20,8 @@ class Exportable(nn.Module):
 
     - classifier: `output`, whatever single tensor the network gives
     - pyramid: maps (B, C, h, w), `feat_s8`, ... by stride
-    - detector: `dets` (B, K, 5) and `labels` (B, K); then, for comparing, the head's maps `score_s8`, `delta_s8`, ...
+    - detector: `dets` (B, K, 5) and `labels` (B, K), and `masks` (B, K, h, w) where it has them; then, for comparing,
+      the maps of its first head, `score_s8`, `delta_s8`, ..., and the `proposals` of one with two stages
 
     What the neurons of a spiking network give follows, for comparing too: `spikes_0`, ... in the order of their calls.
 
@@ -51,16 +52,17 @@ class Exportable(nn.Module):
         self.strides: tuple[int, ...] = tuple(_info(network, 'reduction') or ())
         self._last: tuple[bool, ...] = ()  # which maps have their channels last
         detector = is_detector(network)
-        self.network = AnchorDetector(network) if detector else network
+        self.network = whole_detector(network) if detector else network
         with listening(self.network) as spikes:
-            given = _try(self.network, example) if not detector or neurons(network) else None
+            given = _try(self.network, example)
         if detector:
-            self.strides = tuple(int(max(stride)) for stride in self.network.strides)
-            self.kind, self.names = 'detector', ('dets', 'labels')
-            self.extra = tuple(f'{what}_s{stride}' for what in ('score', 'delta') for stride in self.strides)
+            self.kind, self.names, self.strides = 'detector', self.network.names, self.network.strides
+            self.extra = tuple(name for name in given if name not in self.names)
         else:
             self._look(given, example)
         self.spikes = tuple(f'spikes_{i}' for i in range(len(spikes)))
+        # what the model is given from the file, since rounding may decide about it, and all that follows hangs on it
+        self.forced = self.spikes + (('proposals',) if 'proposals' in self.extra else ())
         self.extra += self.spikes
         self.normalize = mean is not None
         if mean is not None and std is not None:
@@ -76,8 +78,8 @@ class Exportable(nn.Module):
         maps = _maps(given)
         if not maps or not all(isinstance(m, torch.Tensor) and m.ndim == 4 for m in maps):
             raise ValueError(
-                'A model that is exported must give one tensor, a list of maps (B, C, h, w), or be a single-stage '
-                f'anchor detector, but {type(self.network).__name__} gives {type(given).__name__}: '
+                'A model that is exported must give one tensor, a list of maps (B, C, h, w), or be a detector of '
+                f'mmdet, but {type(self.network).__name__} gives {type(given).__name__}: '
                 'export its backbone as a feature pyramid instead.'
             )
         channels = _info(self.network, 'channels') or [m.shape[1] for m in maps]
@@ -98,11 +100,10 @@ class Exportable(nn.Module):
             outputs = self._outputs(image)
         return (*outputs, *spikes)
 
-    def _outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _outputs(self, image: torch.Tensor, proposals: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        given = self.network(image) if proposals is None else self.network(image, proposals)
         if self.kind == 'detector':
-            scores, deltas = self.network.maps(image)
-            return (*self.network.decode(image, scores, deltas), *scores, *deltas)
-        given = self.network(image)
+            return tuple(given[name] for name in (*self.names, *self.extra) if name in given)
         if self.kind == 'classifier':
             return (given,)
         return tuple(m.permute(0, 3, 1, 2) if last else m for m, last in zip(_maps(given), self._last, strict=True))
@@ -112,13 +113,14 @@ class Exportable(nn.Module):
         return dict(zip(self.names + self.extra, self(image), strict=True))
 
     def reference_with(
-        self, image: torch.Tensor, spikes: Sequence[torch.Tensor]
+        self, image: torch.Tensor, given: Mapping[str, torch.Tensor]
     ) -> tuple[dict[str, torch.Tensor], list[int]]:
-        """Every output with other spikes in place of the network's own, and how many of its own differ, by layer."""
+        """Every output with what is `forced` in place of its own, and how many of its own spikes differ, by layer."""
         if self.normalize:
             image = image * self.factor + self.shift
+        spikes = [given[name] for name in self.spikes]
         with replaced(self.network, spikes) as differing:
-            outputs = self._outputs(image)
+            outputs = self._outputs(image, given.get('proposals'))
         return dict(zip(self.names + self.extra, (*outputs, *spikes), strict=True)), differing
 
 
@@ -131,7 +133,7 @@ def _try(network: nn.Module, example: torch.Tensor) -> Any:
     try:
         with torch.no_grad():
             return network(example)
-    except Exception as error:  # a foreign forward: two-stage detectors, for example, want more than pictures
+    except Exception as error:  # a foreign forward, which may want more than pictures
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip('.')
         raise ValueError(
             f'A model that is exported must run on a batch of pictures alone, but {type(network).__name__} fails on '
