@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from .detector import AnchorDetector, is_detector
+from .segmentor import Segmentor, is_segmentor
 from .spikes import listening, neurons, replaced
 
 __all__ = ['Exportable', 'Kind', 'as_text', 'describe', 'pretrained_cfg']
 
-Kind = Literal['classifier', 'pyramid', 'detector']
+Kind = Literal['classifier', 'pyramid', 'detector', 'segmentor']
 
 
 class Exportable(nn.Module):
@@ -21,6 +22,7 @@ class Exportable(nn.Module):
     - classifier: `output`, whatever single tensor the network gives
     - pyramid: maps (B, C, h, w), `feat_s8`, ... by stride
     - detector: `dets` (B, K, 5) and `labels` (B, K); then, for comparing, the head's maps `score_s8`, `delta_s8`, ...
+    - segmentor: `logits` (B, C, H, W), or `mask` (B, H, W) and then, for comparing, `logits`
 
     What the neurons of a spiking network give follows, for comparing too: `spikes_0`, ... in the order of their calls.
 
@@ -28,6 +30,7 @@ class Exportable(nn.Module):
         network: Model in eval mode.
         example: Normalised picture that is tried once to see what the network gives.
         mean, std: Of each channel; with them `forward` takes pictures that are not normalised yet.
+        argmax: Whether a segmentor gives `mask`.
 
     Raises:
         ValueError: The network gives something else.
@@ -45,19 +48,26 @@ class Exportable(nn.Module):
         example: torch.Tensor,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        *,
+        argmax: bool = False,
     ) -> None:
         super().__init__()
         self.extra: tuple[str, ...] = ()  # outputs that are compared and left out of the file
         self.strides: tuple[int, ...] = tuple(_info(network, 'reduction') or ())
         self._last: tuple[bool, ...] = ()  # which maps have their channels last
-        detector = is_detector(network)
+        detector, segmentor = is_detector(network), is_segmentor(network)
         self.network = AnchorDetector(network) if detector else network
+        if segmentor:
+            self.network = Segmentor(network, argmax)
         with listening(self.network) as spikes:
             given = _try(self.network, example) if not detector or neurons(network) else None
         if detector:
             self.strides = tuple(int(max(stride)) for stride in self.network.strides)
             self.kind, self.names = 'detector', ('dets', 'labels')
             self.extra = tuple(f'{what}_s{stride}' for what in ('score', 'delta') for stride in self.strides)
+        elif segmentor:
+            self.kind = 'segmentor'
+            self.names, self.extra = (('mask',), ('logits',)) if argmax else (('logits',), ())
         else:
             self._look(given, example)
         self.spikes = tuple(f'spikes_{i}' for i in range(len(spikes)))
@@ -102,8 +112,11 @@ class Exportable(nn.Module):
         if self.kind == 'detector':
             scores, deltas = self.network.maps(image)
             return (*self.network.decode(image, scores, deltas), *scores, *deltas)
+        if self.kind == 'segmentor' and self.network.argmax:
+            logits = self.network.logits(image)
+            return self.network.decide(logits), logits
         given = self.network(image)
-        if self.kind == 'classifier':
+        if self.kind in ('classifier', 'segmentor'):
             return (given,)
         return tuple(m.permute(0, 3, 1, 2) if last else m for m, last in zip(_maps(given), self._last, strict=True))
 
@@ -173,7 +186,7 @@ def describe(
     """Facts for the file's metadata; mean, std and classes as given, or the model's own."""
     cfg = pretrained_cfg(model)
     facts: dict[str, Any] = {'model': cfg.get('architecture') or type(model).__name__, 'tag': cfg.get('tag')}
-    if is_detector(model):
+    if is_detector(model) or is_segmentor(model):
         facts['model'] = f'{type(model).__name__} {facts["model"]}' if cfg else type(model).__name__
     own_mean, own_std, pixels = cfg.get('mean'), cfg.get('std'), {}
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
