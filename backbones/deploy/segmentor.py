@@ -32,13 +32,18 @@ class Segmentor(nn.Module):
         model: Segmentor with `backbone`, `neck` and a `decode_head` that ends in `conv_seg`.
         argmax: Give classes in place of logits.
 
+    Attributes:
+        names: Outputs that count: `logits`, or `mask`.
+
     Shape:
-        (B, 3, H, W) -> logits (B, C, H, W), or mask (B, H, W) of class numbers, int64. A head of one channel has class
-        1 where the sigmoid of its logit is above its threshold.
+        (B, 3, H, W) -> logits (B, C, H, W), and with `argmax` mask (B, H, W) of class numbers, int64. A head of one
+        channel has class 1 where the sigmoid of its logit is above its threshold.
 
     Raises:
         ValueError: A head of another kind, or a model that is tested window by window.
     """
+
+    names: tuple[str, ...]
 
     def __init__(self, model: Any, argmax: bool = False) -> None:
         super().__init__()
@@ -48,13 +53,14 @@ class Segmentor(nn.Module):
         self.head: Any = copy.deepcopy(model.decode_head)
         self.align_corners = bool(self.head.align_corners)
         _replace(self.head)
-        self.argmax = argmax
+        self.names = ('mask',) if argmax else ('logits',)
         self.threshold = float(self.head.threshold) if self.head.out_channels == 1 else None
         self.eval()
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         logits = self.logits(image)
-        return self.decide(logits) if self.argmax else logits
+        mask = {'mask': self.decide(logits)} if 'mask' in self.names else {}
+        return {**mask, 'logits': logits}
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B, C, H, W) at the size of the picture."""
@@ -62,7 +68,9 @@ class Segmentor(nn.Module):
         with _AlignedResizes():
             logits = self.head(maps)
         if not isinstance(logits, torch.Tensor):
-            raise ValueError(f'{type(self.head).__name__} must give one map of logits, but gives {type(logits).__name__}')
+            raise ValueError(
+                f'{type(self.head).__name__} must give one map of logits, but gives {type(logits).__name__}'
+            )
         return F.interpolate(logits, size=image.shape[2:], mode='bilinear', align_corners=self.align_corners)
 
     def decide(self, logits: torch.Tensor) -> torch.Tensor:
@@ -161,6 +169,6 @@ def _check(model: Any) -> None:
         )
     if config.get('mode', 'whole') != 'whole':
         raise ValueError(
-            f"A segmentor that is exported must be tested on whole pictures, but its test_cfg.mode is '{config['mode']}': "
-            "set test_cfg.mode='whole', and cut pictures into windows outside of the file."
+            'A segmentor that is exported must be tested on whole pictures, but its test_cfg.mode is '
+            f"'{config['mode']}': set test_cfg.mode='whole', and cut pictures into windows outside of the file."
         )

@@ -31,6 +31,7 @@ class Exportable(nn.Module):
         example: Normalised picture that is tried once to see what the network gives.
         mean, std: Of each channel; with them `forward` takes pictures that are not normalised yet.
         argmax: Whether a segmentor gives `mask`.
+        nms: Whether a detector gives boxes; else the head's maps are its outputs.
 
     Raises:
         ValueError: The network gives something else.
@@ -50,6 +51,7 @@ class Exportable(nn.Module):
         std: Sequence[float] | None = None,
         *,
         argmax: bool = False,
+        nms: bool = True,
     ) -> None:
         super().__init__()
         self.extra: tuple[str, ...] = ()  # outputs that are compared and left out of the file
@@ -65,9 +67,11 @@ class Exportable(nn.Module):
             self.strides = tuple(int(max(stride)) for stride in self.network.strides)
             self.kind, self.names = 'detector', ('dets', 'labels')
             self.extra = tuple(f'{what}_s{stride}' for what in ('score', 'delta') for stride in self.strides)
+            if not nms:
+                self.names, self.extra = self.extra, ()
         elif segmentor:
-            self.kind = 'segmentor'
-            self.names, self.extra = (('mask',), ('logits',)) if argmax else (('logits',), ())
+            self.kind, self.names = 'segmentor', self.network.names
+            self.extra = tuple(name for name in given if name not in self.names)
         else:
             self._look(given, example)
         self.spikes = tuple(f'spikes_{i}' for i in range(len(spikes)))
@@ -111,12 +115,12 @@ class Exportable(nn.Module):
     def _outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self.kind == 'detector':
             scores, deltas = self.network.maps(image)
-            return (*self.network.decode(image, scores, deltas), *scores, *deltas)
-        if self.kind == 'segmentor' and self.network.argmax:
-            logits = self.network.logits(image)
-            return self.network.decide(logits), logits
+            boxes = self.network.decode(image, scores, deltas) if 'dets' in self.names else ()
+            return (*boxes, *scores, *deltas)
         given = self.network(image)
-        if self.kind in ('classifier', 'segmentor'):
+        if self.kind == 'segmentor':
+            return tuple(given[name] for name in (*self.names, *self.extra) if name in given)
+        if self.kind == 'classifier':
             return (given,)
         return tuple(m.permute(0, 3, 1, 2) if last else m for m, last in zip(_maps(given), self._last, strict=True))
 
