@@ -143,7 +143,8 @@ def _replace(head: nn.Module) -> None:
 def _equal(child: Any) -> nn.Module:
     if isinstance(child, nn.AdaptiveAvgPool2d):
         sides = child.output_size if isinstance(child.output_size, tuple) else (child.output_size,) * 2
-        return CellMeans(sides[0]) if sides[0] == sides[1] not in (1, None) else child
+        side = sides[0]  # a single cell is a plain mean
+        return CellMeans(side) if side is not None and side > 1 and side == sides[1] else child
     factor = getattr(child, 'scale_factor', None)
     if type(child).__name__ == 'Upsample' and not child.size and isinstance(factor, int | float) and factor % 1 == 0:
         return Enlarge(int(factor), child.mode, child.align_corners)

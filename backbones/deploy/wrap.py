@@ -62,7 +62,7 @@ class Exportable(nn.Module):
         if segmentor:
             self.network = Segmentor(network, argmax)
         with listening(self.network) as spikes:
-            given = _try(self.network, example) if not detector or neurons(network) else None
+            given: Any = _try(self.network, example) if not detector or neurons(network) else None
         if detector:
             self.strides = tuple(int(max(stride)) for stride in self.network.strides)
             self.kind, self.names = 'detector', ('dets', 'labels')
