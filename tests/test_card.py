@@ -29,8 +29,13 @@ class Small(nn.Module):
     """A convolution, its norm and a mean."""
 
     pretrained_cfg = {
-        **{'architecture': 'small', 'tag': 'x', 'mean': (0.5, 0.4, 0.3), 'std': (0.2, 0.3, 0.4), 'license': 'mit'},
-        **{'interpolation': 'bicubic', 'crop_pct': 0.9},
+        'architecture': 'small',
+        'tag': 'x',
+        'mean': (0.5, 0.4, 0.3),
+        'std': (0.2, 0.3, 0.4),
+        'license': 'mit',
+        'interpolation': 'bicubic',
+        'crop_pct': 0.9,
     }
 
     def __init__(self) -> None:
@@ -64,9 +69,17 @@ def test_a_card_says_what_the_file_is(tmp_path: Path) -> None:
     assert written['files'] == [card.file_entry(path)]
     assert written['files'][0]['bytes'] == path.stat().st_size
     taken = {
-        **{'name': 'input', 'layout': 'NCHW', 'size': [*SIZE], 'type': 'float32', 'normalize': False},
-        **{'shape': ['batch', 3, 'height', 'width'], 'free_axes': ['batch', 'height', 'width']},
-        **{'pixel_range': [0, 1], 'channel_order': 'rgb', 'mean': [0.5, 0.4, 0.3], 'std': [0.2, 0.3, 0.4]},
+        'name': 'input',
+        'layout': 'NCHW',
+        'size': [*SIZE],
+        'type': 'float32',
+        'normalize': False,
+        'shape': ['batch', 3, 'height', 'width'],
+        'free_axes': ['batch', 'height', 'width'],
+        'pixel_range': [0, 1],
+        'channel_order': 'rgb',
+        'mean': [0.5, 0.4, 0.3],
+        'std': [0.2, 0.3, 0.4],
         'resize': {'interpolation': 'bicubic', 'crop_pct': 0.9},
     }
     assert written['input'] == taken

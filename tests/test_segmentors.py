@@ -15,6 +15,7 @@ pytest.importorskip('mmseg')
 import torch
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
+from test_export import check_plain, make_detector
 from torch import nn
 
 from backbones.deploy import export_onnx, fuse
@@ -24,7 +25,6 @@ from backbones.deploy.segmentor import Segmentor
 from backbones.deploy.verify import compare_masks, session
 from backbones.mm import build_model
 from registry import NARROW, family, smallest
-from test_export import check_plain, make_detector
 from tools import export as tool
 from tools import score
 
@@ -285,7 +285,7 @@ def test_a_file_of_another_metric_is_found(tmp_path: Path) -> None:
     assert same['gap'] == 0
     with torch.no_grad():
         model.decode_head.conv_seg.bias[:] = torch.tensor([0.0, 1000.0])
-    with pytest.raises(Disagreement, match='mIoU must be the same to 0.1 points'):
+    with pytest.raises(Disagreement, match=r'mIoU must be the same to 0\.1 points'):
         score.measure(config, model, report.path, images=2)
 
 
