@@ -1,15 +1,18 @@
-"""Write a backbone, its feature pyramid or a whole detector as an ONNX file that was compared with PyTorch.
+"""Write a backbone, its feature pyramid, a whole detector or segmentor as an ONNX file that was compared with PyTorch.
 
     python tools/export.py --model lsnet_t --checkpoint lsnet_t.pth --output lsnet_t.onnx
     python tools/export.py --model lsnet_t --features --output lsnet_t_features.onnx
     python tools/export.py --config configs/detection/retinanet_lsnet_t_fpn_bccd.py --checkpoint CHECKPOINT
+    python tools/export.py --config configs/segmentation/fpn_lsnet_t_nuclei.py --checkpoint CHECKPOINT --argmax
 
 The file takes any batch, height and width unless `--dynamic batch` or `--static` is given. It is written only if ONNX
-Runtime gives what PyTorch gives.
+Runtime gives what PyTorch gives and, where the test data of the config lie on disk, scores as PyTorch does. A JSON file
+beside it, its card, says what it takes and gives and what was measured.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +24,21 @@ if TYPE_CHECKING:
 
 
 try:
-    from tools import models, pictures
+    from tools import models, pictures, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import models  # type: ignore[no-redef]
     import pictures  # type: ignore[no-redef]
+    import score  # type: ignore[no-redef]
 
 DYNAMIC = {'all': True, 'batch': 'batch', 'none': False}
+IMAGES = 16  # pictures that are taken if nobody says how many
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='export.py', description='Write a model as an ONNX file and compare the two.')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--model', '-m', metavar='NAME', help="a name of ours or of timm's own")
-    what.add_argument('--config', help='config of a detector, with --checkpoint')
+    what.add_argument('--config', help='config of a detector or segmentor, with --checkpoint')
     parser.add_argument('--checkpoint', help='weights, in any layout that the model can be loaded from')
     parser.add_argument('--output', '-o', help='the file to write (default: NAME.onnx)')
     size = parser.add_mutually_exclusive_group()
@@ -49,9 +54,24 @@ def _parser() -> argparse.ArgumentParser:
     axes.add_argument('--static', action='store_const', dest='dynamic', const='none', help='the same as --dynamic none')
     parser.add_argument('--batch-size', '-b', type=int, default=2, help='batch that is traced (default: 2)')
     parser.add_argument('--opset', type=int, default=18, help='version of the ONNX operators (default: 18)')
+    pixels = parser.add_mutually_exclusive_group()
+    pixels.add_argument('--logits', action='store_true', help='a segmentor gives logits (the default)')
+    pixels.add_argument('--argmax', action='store_true', help='a segmentor gives the class of each pixel')
+    parser.add_argument(
+        '--nms', action=argparse.BooleanOptionalAction, help='a detector gives boxes (the default), or raw maps'
+    )
     parser.add_argument('--no-fuse', action='store_true', help='leave out the re-parameterisation')
     parser.add_argument('--samples', metavar='FOLDER', help='compare on the pictures of this folder too')
-    parser.add_argument('--images', type=int, default=16, help='pictures of the folder to take (default: 16)')
+    parser.add_argument(
+        '--metric',
+        action=argparse.BooleanOptionalAction,
+        help='measure AP or mIoU of the file on the test pictures of --config, all of them unless --images is given '
+        f'(default: on {IMAGES} of them if they lie on disk)',
+    )
+    parser.add_argument(
+        '--images', type=int, help=f'pictures to take of --samples or for the metric (default: {IMAGES})'
+    )
+    parser.add_argument('--device', help='where the metric is measured: cpu (the default), cuda or cuda:N')
     parser.add_argument('--normalize', action='store_true', help='put (x - mean) / std into the file')
     return parser
 
@@ -79,21 +99,91 @@ def _export(options: argparse.Namespace) -> 'ExportReport':
 
     if options.checkpoint and not Path(options.checkpoint).is_file():
         raise ValueError(f'--checkpoint: there is no file {options.checkpoint}')
+    if options.images is not None and options.images < 1:
+        raise ValueError(f'--images must be at least 1, but is {options.images}')
     name = options.model or Path(options.config).stem
-    model, size, classes = _detector(options) if options.config else (_timm_model(options), None, None)
-    output = Path(options.output or f'{name}.onnx')
+    facts: dict[str, Any] = {}
+    if options.config:
+        config, model = _mm_model(options)
+        facts = _facts(config, model)
+    else:
+        config, model = None, _timm_model(options)
+    _check_kind(options, model)
+    facts['input_size'] = _input_size(options, model) or facts.get('input_size')
     return export_onnx(
         model.eval(),
-        output,
-        input_size=_input_size(options, model) or size,
+        Path(options.output or f'{name}.onnx'),
         batch_size=options.batch_size,
         dynamic=DYNAMIC[options.dynamic],
         opset=options.opset,
         fused=not options.no_fuse,
         normalize=options.normalize,
-        classes=classes,
+        argmax=options.argmax,
+        nms=options.nms is not False,
         samples=_samples(options, model),
+        measure=_measure(options, config, model),
+        **facts,
     )
+
+
+def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
+    """Refuse what a model of this kind cannot honour."""
+    from backbones.deploy.detector import is_detector
+    from backbones.deploy.segmentor import is_segmentor
+
+    segmentor, detector = is_segmentor(model), is_detector(model)
+    asked = {'--logits': options.logits, '--argmax': options.argmax}
+    for flag in (flag for flag, given in asked.items() if given and not segmentor):
+        raise ValueError(f'{flag} goes with a segmentor alone, but {type(model).__name__} has no decode_head')
+    if options.nms is not None and not detector:
+        raise ValueError(
+            f'--{"" if options.nms else "no-"}nms goes with a detector alone, which {type(model).__name__} is not'
+        )
+    if options.metric and (not options.config or options.nms is False):
+        raise ValueError('--metric needs a --config with test data, and a file that gives boxes or classes')
+    if options.images is not None and not options.samples and (not options.config or options.metric is False):
+        raise ValueError('--images has no effect without --samples and without a metric')
+    if options.device is not None and (not options.config or options.metric is False):
+        raise ValueError('--device has no effect without a metric: a model is traced and compared on the CPU')
+    if options.device is not None:
+        import torch
+
+        try:
+            torch.empty(0, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f'--device {options.device} cannot be used here: {str(error).splitlines()[0]}') from error
+
+
+def _measure(options: argparse.Namespace, config: Any, model: 'nn.Module') -> Callable[[Path], dict[str, Any]] | None:
+    """What scores the finished file; None where that is not asked for and cannot be done."""
+    if config is None or options.metric is False:
+        return None
+    from backbones.deploy.detector import is_detector
+    from backbones.deploy.segmentor import is_segmentor
+
+    scored = is_detector(model) or is_segmentor(model)
+    reason = score.missing(config) if scored else f'that of {type(model).__name__} is not known here'
+    if options.metric is None:  # by itself only where nothing stands in the way
+        if reason is None and options.nms is False:
+            reason = 'a file without boxes has none'
+        if reason is None and options.dynamic != 'all':
+            reason = 'a file of one size does not take pictures of all sizes'
+        if reason:
+            print(f'export.py: the metric is not measured: {reason}.', file=sys.stderr)
+            return None
+    elif reason:
+        raise ValueError(f'--metric cannot be measured: {reason}')
+    images = options.images or (None if options.metric else IMAGES)
+    return lambda path: _scored(config, model, path, images, options.device or 'cpu')
+
+
+def _scored(config: Any, model: 'nn.Module', path: Path, images: int | None, device: str) -> dict[str, Any]:
+    from rich.progress import track
+
+    def progress(chosen: Any) -> Any:
+        return track(chosen, 'Measuring', transient=True)
+
+    return score.measure(config, model, path, images, device, progress)
 
 
 def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor | None':
@@ -101,7 +191,7 @@ def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor |
         return None
     if options.config:
         raise ValueError('--samples goes with --model only')
-    paths = pictures.find('--samples', options.samples, options.images)
+    paths = pictures.find('--samples', options.samples, options.images or IMAGES)
     return pictures.load(model, paths, not options.normalize)
 
 
@@ -130,8 +220,8 @@ def _timm_model(options: argparse.Namespace) -> 'nn.Module':
     return models.create(options.model, words=options.model_kwargs, checkpoint=options.checkpoint, **kwargs)
 
 
-def _detector(options: argparse.Namespace) -> tuple['nn.Module', tuple[int, int, int] | None, list[str]]:
-    """Model of the config with the checkpoint's weights, its test size and its classes."""
+def _mm_model(options: argparse.Namespace) -> tuple[Any, 'nn.Module']:
+    """The config, and its model with the checkpoint's weights."""
     try:
         from tools import mm_config
     except ImportError:  # run as a script: this folder is on the path, its parent is not
@@ -146,13 +236,37 @@ def _detector(options: argparse.Namespace) -> tuple['nn.Module', tuple[int, int,
     if any(given.values()):
         raise ValueError(f'{", ".join(name for name, is_given in given.items() if is_given)} goes with --model only')
     if not options.checkpoint:
-        raise ValueError('--config needs --checkpoint, the weights of the detector')
+        raise ValueError('--config needs --checkpoint, the weights of the model')
     config = mm_config.load_config(options.config, {})
+    with score.quiet():
+        return config, build_model(config, options.checkpoint)
+
+
+def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
+    """What the config says of a picture's size and of the classes, as `export_onnx` takes it."""
+    try:
+        from tools import mm_config
+    except ImportError:  # run as a script: this folder is on the path, its parent is not
+        import mm_config
+
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    scales = [step['scale'] for step in dataset.get('pipeline', ()) if 'scale' in step]
-    size = (3, scales[0][1], scales[0][0]) if scales and isinstance(scales[0], tuple | list) else None
-    classes = mm_config.class_names(config, dataset) if dataset else []
-    return build_model(config, options.checkpoint), size, classes
+    found: dict[str, Any] = {'classes': mm_config.class_names(config, dataset) if dataset else []}
+    step = next((step for step in dataset.get('pipeline', ()) if 'scale' in step), None)
+    if step is None:
+        return found
+    scale = step['scale']
+    found['resize'] = {
+        'scale': scale,
+        'keep_ratio': step.get('keep_ratio', False),
+        'interpolation': step.get('interpolation', 'bilinear'),
+    }
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    for key in ('pad_size_divisor', 'pad_value'):
+        if hasattr(preprocessor, key):
+            found['resize'][key] = getattr(preprocessor, key)
+    if isinstance(scale, tuple | list):
+        found['input_size'] = (3, scale[1], scale[0])
+    return found
 
 
 def _print(report: 'ExportReport') -> None:
@@ -174,9 +288,18 @@ def _print(report: 'ExportReport') -> None:
         table.add_row(' × '.join(map(str, check.shape)), check.output, f'{check.error:.1e}', *boxes)
     console.print(table)
     free = f'any {", ".join(report.dynamic)}' if report.dynamic else 'one shape'
+    if report.fusion:
+        fusion = max(check.error for check in report.fusion)
+        console.print(f'Fused against unfused in float64: largest error {fusion:.1e}.', highlight=False)
+    if report.metric:
+        console.print(
+            '{name} on {pictures} of {of} test pictures: {pytorch:.2f} with PyTorch, '
+            '{onnxruntime:.2f} with the file.'.format(**report.metric),
+            highlight=False,
+        )
     console.print(
         f'{report.path}: {report.kind}, {report.nodes} operators of opset {report.opset}, '
-        f'{report.size / 1e6:.1f} MB, {free}; outputs {", ".join(report.outputs)}',
+        f'{report.size / 1e6:.1f} MB, {free}; outputs {", ".join(report.outputs)}; card {report.card.name}',
         highlight=False,
     )
     for runtime, drift in report.drift.items():

@@ -1,16 +1,18 @@
 """Write a model as an ONNX file that was run and compared before it was allowed to exist.
 
-Three kinds of model are told apart by what they give: one tensor (`output`), a pyramid of maps (`feat_s8`, `feat_s16`,
-..., named by stride), or, for a detector, boxes (`dets`, `labels`) and perhaps `masks`. The input is called `input`.
+Four kinds of model are told apart by what they give: one tensor (`output`), a pyramid of maps (`feat_s8`, `feat_s16`,
+..., named by stride), for a detector boxes (`dets`, `labels`) and perhaps `masks`, or, for a segmentor, `logits` or a
+`mask`. The input is called `input`. Beside the file lies its card (`card.py`), a JSON file.
 """
 
+import contextlib
 import copy
 import os
 import re
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +25,13 @@ from onnxscript import optimizer
 from torch import nn
 
 from ..layers.spiking import clip_steps
+from .card import card_path, check_target, describe_file, place
 from .detector import is_detector
 from .fuse import fuse
+from .segmentor import is_segmentor
 from .spikes import Drift, runs
 from .translate import translations
-from .verify import Check, Disagreement, Thresholds, verify
+from .verify import Check, Disagreement, Thresholds, verify, verify_fused
 from .wrap import Exportable, Kind, as_text, describe, pretrained_cfg
 
 __all__ = ['Disagreement', 'ExportReport', 'export_onnx']
@@ -46,7 +50,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        kind: 'classifier', 'pyramid' or 'detector'.
+        kind: 'classifier', 'pyramid', 'detector' or 'segmentor'.
         outputs: Names of the outputs.
         opset: Version of the ONNX operators.
         operators: Operator -> how often.
@@ -54,6 +58,8 @@ class ExportReport:
         dynamic: Names of the input's axes that are free.
         checks: One entry per run and output; none without `check`.
         drift: Runtime -> how far the file drifts from a spiking model on `samples`, each with its own spikes.
+        fusion: The fused model against the model in float64, one entry per output; none without `check` or `fused`.
+        metric: What `measure` gave.
     """
 
     path: Path
@@ -65,6 +71,13 @@ class ExportReport:
     dynamic: tuple[str, ...]
     checks: list[Check]
     drift: dict[str, Drift] = field(default_factory=dict)
+    fusion: list[Check] = field(default_factory=list)
+    metric: dict[str, Any] | None = None
+
+    @property
+    def card(self) -> Path:
+        """The JSON file beside it."""
+        return card_path(self.path)
 
     @property
     def nodes(self) -> int:
@@ -90,11 +103,16 @@ def export_onnx(
     check_sizes: Sequence[tuple[int, int]] | None = None,
     samples: torch.Tensor | None = None,
     tolerance: float = 1e-4,
+    argmax: bool = False,
+    nms: bool = True,
+    resize: Mapping[str, Any] | None = None,
+    measure: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> ExportReport:
-    """Export a classifier, a feature pyramid or a whole detector, and compare the file with the model.
+    """Export a classifier, a feature pyramid, a whole detector or segmentor, and compare the file with the model.
 
     The file is written beside `path` and renamed when ONNX Runtime gives what PyTorch gives, at two batches and two
-    sizes other than the traced ones (where these are free). It holds plain ONNX operators only.
+    sizes other than the traced ones (where these are free), and when the fused model gives in float64 what the model
+    gives. It holds plain ONNX operators only. Its card, a JSON file of the same name, is written with it.
 
     Args:
         model: A float32 model in eval mode; it stays as it is.
@@ -114,6 +132,11 @@ def export_onnx(
         check_sizes: (height, width) to compare at where they are free; two odd sizes if None.
         samples: Pictures (N, C, H, W) as the file takes them, to compare at too.
         tolerance: Largest error of an output, relative to its largest value.
+        argmax: A segmentor gives the class of each pixel in place of logits.
+        nms: A detector gives boxes; else the maps of its head, by stride.
+        resize: How a picture gets its size, for the card; the model's own rule (`pretrained_cfg`) if None.
+        measure: Called with the finished file before it is in its place; what it gives goes into report and card. If it
+            raises, there is no file.
 
     Returns:
         What was written and compared.
@@ -121,15 +144,21 @@ def export_onnx(
     Raises:
         ValueError: An argument that cannot be, a model of another kind, an operator that is not plain ONNX, or, as
             `Disagreement`, outputs of the file that differ from the model's; then there is no file.
+        OSError: The file cannot be written; then there is none, and an older one is left as it was.
     """
     path = Path(path)
     facts = describe(model, mean, std, classes)
+    if argmax and not is_segmentor(model):
+        raise ValueError(f'argmax=True takes a segmentor, but {type(model).__name__} has no decode_head.')
+    if not nms and not is_detector(model):
+        raise ValueError(f'nms=False takes a detector, but {type(model).__name__} has no bbox_head.')
+    what = {'argmax': argmax, 'nms': nms}
     size = _input_size(model, input_size, dynamic)
     _check_arguments(model, path, batch_size, dynamic, opset, facts if normalize else None)
     network = (fuse(model) if fused else copy.deepcopy(model)).cpu()
     steps = clip_steps(network)
     example = torch.randn(1, *steps, *size, generator=torch.Generator().manual_seed(0))
-    module = Exportable(network, example, *((facts['mean'], facts['std']) if normalize else ()))
+    module = Exportable(network, example, *((facts['mean'], facts['std']) if normalize else ()), **what)
     shape, last = (batch_size, *steps, *size), len(steps) + 3
     axes = {True: {0: 'batch', last - 1: 'height', last: 'width'}, 'batch': {0: 'batch'}, False: {}}[dynamic]
     proto = _trace(module, shape, axes, opset)
@@ -143,21 +172,40 @@ def export_onnx(
     )
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
     inputs = _inputs(module, shape, axes, check_sizes) if check else []
+    fusion = _check_fused(model, (1, *steps, size[0], *inputs[-1].shape[-2:])) if check and fused else []
     shown = [] if samples is None or not check else list(samples.float().split(SHOWN if axes else samples.shape[0]))
     inputs += shown
     drift = {}
     if module.spikes and shown:
         drift = runs(proto.SerializeToString(), module.reference, module.names[0], module.spikes, shown)
-    try:
-        checks = _write(proto, path, module, inputs, tolerance)
-    except Disagreement as error:
-        if dynamic is not True:
-            raise
-        raise Disagreement(f"{error} If the model takes its size for a constant, dynamic='batch' helps.") from error
+    with _beside(path) as part:
+        try:
+            checks = _compare(proto, part, module, inputs, tolerance)
+        except Disagreement as error:
+            if dynamic is not True:
+                raise
+            raise Disagreement(f"{error} If the model takes its size for a constant, dynamic='batch' helps.") from error
+        metric = None if measure is None else dict(measure(part))
+        rule = resize or _resize(model)
+        card = describe_file(proto, module.kind, {**facts, **(metadata or {})}, checks, fusion, rule, metric)
+        with _writing(path):
+            place(part, path, card)
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
-    return ExportReport(
-        path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values()), checks, drift
-    )
+    written = path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values())
+    return ExportReport(*written, checks, drift, fusion, metric)
+
+
+def _check_fused(model: nn.Module, shape: tuple[int, ...]) -> list[Check]:
+    """Compare the fused model with the model in float64."""
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = copy.deepcopy(model).cpu().double()
+    return verify_fused(Exportable(plain, image), Exportable(fuse(plain), image), image)
+
+
+def _resize(model: nn.Module) -> dict[str, Any] | None:
+    """timm's rule: the shorter side to the input's divided by `crop_pct`, then the middle."""
+    cfg = pretrained_cfg(model)
+    return {key: cfg[key] for key in ('interpolation', 'crop_pct', 'crop_mode') if key in cfg} or None
 
 
 def _check_arguments(
@@ -182,6 +230,9 @@ def _check_arguments(
         raise ValueError(f'opset must lie between {OPSETS[0]} and {OPSETS[-1]}, but got {opset}.')
     if not path.parent.is_dir() or path.is_dir():
         raise ValueError(f'path must name a file in a folder that exists, but got {path}.')
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f'path must name a file in a folder that can be written to, but got {path}.')
+    check_target(path)
     if scale is not None and not (scale['mean'] and scale['std']):
         raise ValueError(
             'normalize=True needs mean and std, but the model does not know them: give mean=... and std=...'
@@ -191,7 +242,7 @@ def _check_arguments(
 def _input_size(model: nn.Module, given: Sequence[int] | None, dynamic: Dynamic) -> tuple[int, int, int]:
     """(channels, height, width) as given, else as the model says."""
     cfg = pretrained_cfg(model)
-    own = () if is_detector(model) else tuple(cfg.get('input_size') or ())
+    own = () if is_detector(model) or is_segmentor(model) else tuple(cfg.get('input_size') or ())
     made_for: Any = getattr(model, 'img_size', None)
     if own and cfg.get('fixed_input_size') and isinstance(made_for, tuple):
         own = (own[0], *made_for)  # ours may have been made, or made anew, for another size
@@ -311,7 +362,7 @@ def _inputs(
     count = max(len(batches), len(sizes))
     shapes = [(batches[i % len(batches)], *inner, *sizes[i % len(sizes)]) for i in range(count)]
     pictures = [torch.randn(shape, generator=generator) for shape in shapes]
-    if module.kind == 'detector':
+    if 'dets' in module.names:
         pictures = [_with_boxes(module, picture) for picture in pictures]
     return [(picture - module.shift) / module.factor for picture in pictures] if module.normalize else pictures
 
@@ -325,10 +376,10 @@ def _with_boxes(module: Exportable, picture: torch.Tensor) -> torch.Tensor:
     return picture
 
 
-def _write(
-    proto: onnx.ModelProto, path: Path, module: Exportable, inputs: list[torch.Tensor], tolerance: float
+def _compare(
+    proto: onnx.ModelProto, part: Path, module: Exportable, inputs: list[torch.Tensor], tolerance: float
 ) -> list[Check]:
-    """Compare, then put the file in its place."""
+    """Compare; the model without the outputs that are there for that alone becomes the file `part`."""
     checks: list[Check] = []
     extra = tuple(name for name in module.extra if name not in module.spikes)
     cuts = None
@@ -351,16 +402,34 @@ def _write(
         checks += verify(proto.SerializeToString(), module.reference, extra, inputs, tolerance)
     del proto.graph.output[len(module.names) :]
     onnx.checker.check_model(proto)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix='.onnx')
-    os.close(handle)
-    try:
+    with _writing(part):
         onnx.save(proto, part)
-        if inputs:
-            limit = float('inf') if module.forced else tolerance  # that it runs, where it follows its own spikes
-            found = verify(part, module.reference, module.names, inputs, limit, cuts)
-            checks += [] if module.forced else found
-        os.chmod(part, 0o644)
-        os.replace(part, path)
+    if inputs:
+        if module.kind == 'segmentor' and module.network.threshold is not None:
+            cuts = Thresholds(module.network.threshold, 1.0)
+        limit = float('inf') if module.forced else tolerance  # that it runs, where it follows its own spikes
+        found = verify(part, module.reference, module.names, inputs, limit, cuts)
+        checks += [] if module.forced else found
+    return checks
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty file in the folder of `path`, which is gone afterwards, or was moved."""
+    with _writing(path):
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+        os.close(handle)
+    try:
+        yield Path(part)
     finally:
         Path(part).unlink(missing_ok=True)
-    return checks
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A full or closed disk in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f'{path} cannot be written: {reason}. No part of it was left.') from error

@@ -14,14 +14,17 @@ __all__ = [
     'Thresholds',
     'compare_detections',
     'compare_masks',
+    'compare_pixels',
     'compare_proposals',
     'compare_tensors',
     'session',
     'verify',
+    'verify_fused',
 ]
 
 SPIKES = 1e-3  # share of a layer's spikes that rounding may move
 PROPOSALS = 1e-2  # share of a picture's proposals that rounding may exchange
+FUSED = 1e-11  # what `fuse` may change in float64, of the largest value; of our own backbones a tenth of it
 BORDER = 1e-3  # how near to a threshold (of score or overlap) rounding may decide
 
 
@@ -32,7 +35,8 @@ class Check:
     Attributes:
         shape: Shape of the input.
         output: Name of the output.
-        error: Largest difference, relative to the largest value of the model's output.
+        error: Largest difference, relative to the largest value of the model's output; of a mask, the least error of
+            its logits that explains every pixel which differs.
         boxes: Boxes that were compared; None for an output that holds no boxes.
         spikes: Largest share of a layer's spikes that the model would move; the error is then that of the model with
             the file's spikes in place of its own. None without neurons.
@@ -46,7 +50,10 @@ class Check:
 
 
 class Thresholds(NamedTuple):
-    """Where a detector cuts: boxes at or below `score` and boxes that overlap a better one by more than `iou` go."""
+    """Where a detector cuts: boxes at or below `score` and boxes that overlap a better one by more than `iou` go.
+
+    Of a segmentor with one channel, `score` is what the sigmoid of a pixel's logit must exceed.
+    """
 
     score: float
     iou: float
@@ -119,7 +126,10 @@ def verify(
             moved = _moved(differing, [given[name].size for name in spikes]) if spikes else None
         expected = {name: value.numpy() for name, value in values.items() if name in names}
         for name in expected:
-            if thresholds is None or name not in SETS:
+            if name == 'mask':
+                cut = None if thresholds is None else thresholds.score
+                error, boxes = compare_pixels(expected['mask'], given['mask'], values['logits'].numpy(), cut), None
+            elif thresholds is None or name not in SETS:
                 error, boxes = compare_tensors(expected[name], given[name]), None
             elif SETS[name] is None:
                 continue
@@ -164,6 +174,71 @@ def compare_tensors(expected: np.ndarray, given: np.ndarray) -> float:
         return 0.0
     difference = np.abs(expected.astype(np.float64) - given.astype(np.float64)).max()
     return float(difference / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+
+
+def compare_pixels(expected: np.ndarray, given: np.ndarray, logits: np.ndarray, threshold: float | None) -> float:
+    """The least error of the logits, relative to the largest, that explains every pixel of another class.
+
+    Args:
+        expected: Classes (B, H, W).
+        given: The same from the file.
+        logits: What the expected classes were decided by, (B, C, H, W).
+        threshold: What the sigmoid of a single channel must exceed for class 1; None for several channels.
+
+    Returns:
+        0 where all pixels agree; infinite for other shapes, other types or classes that there are not.
+    """
+    if expected.shape != given.shape or expected.dtype != given.dtype:
+        return float('inf')
+    if not given.size:
+        return 0.0
+    if given.min() < 0 or given.max() >= max(2, logits.shape[1]):
+        return float('inf')
+    logits = logits.astype(np.float64)
+    if threshold is not None:
+        gap = np.abs(logits[:, 0] - np.log(threshold / (1 - threshold)))
+    else:  # half: one logit may have fallen and the other risen
+        own, other = (np.take_along_axis(logits, mask[:, None], 1)[:, 0] for mask in (expected, given))
+        gap = (own - other) / 2
+    worst = float(gap[expected != given].max(initial=0))
+    return worst / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)
+
+
+@torch.no_grad()
+def verify_fused(plain: Any, fused: Any, image: torch.Tensor) -> list[Check]:
+    """Compare a network with what `fuse` made of it, both in float64.
+
+    Args:
+        plain: `Exportable` of the network.
+        fused: `Exportable` of the fused network; spikes of its neurons take the place of the other's.
+        image: Batch of pictures, float64.
+
+    Returns:
+        One entry per output; of a detector, the head's maps alone.
+
+    Raises:
+        Disagreement: An output differs by more than rounding.
+    """
+    given = fused.reference(image)
+    moved = None
+    if fused.spikes:
+        spikes = [given[name] for name in fused.spikes]
+        expected, differing = plain.reference_with(image, spikes)
+        moved = _moved(differing, [spike.numel() for spike in spikes])
+    else:
+        expected = plain.reference(image)
+    maps = [name for name in fused.extra if name not in fused.spikes] or list(fused.names)
+    checks = [
+        Check(tuple(image.shape), name, compare_tensors(expected[name].numpy(), given[name].numpy()), None, moved)
+        for name in maps
+    ]
+    worst = max(checks, key=lambda check: check.error if np.isfinite(check.error) else np.inf)
+    if not worst.error <= FUSED:
+        raise Disagreement(
+            f'The fused model must agree with the model to {FUSED:g} in float64, but output {worst.output!r} '
+            f'differs by {worst.error:.3g} at input shape {worst.shape}: give fused=False.'
+        )
+    return checks
 
 
 def compare_detections(

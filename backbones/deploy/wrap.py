@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from .detector import is_detector, whole_detector
+from .segmentor import Segmentor, is_segmentor
 from .spikes import listening, replaced
 
 __all__ = ['Exportable', 'Kind', 'as_text', 'describe', 'pretrained_cfg']
 
-Kind = Literal['classifier', 'pyramid', 'detector']
+Kind = Literal['classifier', 'pyramid', 'detector', 'segmentor']
 
 
 class Exportable(nn.Module):
@@ -22,6 +23,7 @@ class Exportable(nn.Module):
     - pyramid: maps (B, C, h, w), `feat_s8`, ... by stride
     - detector: `dets` (B, K, 5) and `labels` (B, K), and `masks` (B, K, h, w) where it has them; then, for comparing,
       the maps of its first head, `score_s8`, `delta_s8`, ..., and the `proposals` of one with two stages
+    - segmentor: `logits` (B, C, H, W), or `mask` (B, H, W) and then, for comparing, `logits`
 
     What the neurons of a spiking network give follows, for comparing too: `spikes_0`, ... in the order of their calls.
 
@@ -29,6 +31,8 @@ class Exportable(nn.Module):
         network: Model in eval mode.
         example: Normalised picture that is tried once to see what the network gives.
         mean, std: Of each channel; with them `forward` takes pictures that are not normalised yet.
+        argmax: Whether a segmentor gives `mask`.
+        nms: Whether a detector gives boxes; else the head's maps are its outputs.
 
     Raises:
         ValueError: The network gives something else.
@@ -46,17 +50,25 @@ class Exportable(nn.Module):
         example: torch.Tensor,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        *,
+        argmax: bool = False,
+        nms: bool = True,
     ) -> None:
         super().__init__()
         self.extra: tuple[str, ...] = ()  # outputs that are compared and left out of the file
         self.strides: tuple[int, ...] = tuple(_info(network, 'reduction') or ())
         self._last: tuple[bool, ...] = ()  # which maps have their channels last
-        detector = is_detector(network)
-        self.network = whole_detector(network) if detector else network
+        detector, segmentor = is_detector(network), is_segmentor(network)
+        self.network = whole_detector(network) if detector else Segmentor(network, argmax) if segmentor else network
         with listening(self.network) as spikes:
             given = _try(self.network, example)
         if detector:
             self.kind, self.names, self.strides = 'detector', self.network.names, self.network.strides
+            self.extra = tuple(name for name in given if name not in self.names)
+            if not nms:
+                self.names, self.extra = tuple(name for name in self.extra if name != 'proposals'), ()
+        elif segmentor:
+            self.kind, self.names = 'segmentor', self.network.names
             self.extra = tuple(name for name in given if name not in self.names)
         else:
             self._look(given, example)
@@ -102,7 +114,7 @@ class Exportable(nn.Module):
 
     def _outputs(self, image: torch.Tensor, proposals: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         given = self.network(image) if proposals is None else self.network(image, proposals)
-        if self.kind == 'detector':
+        if self.kind in ('detector', 'segmentor'):
             return tuple(given[name] for name in (*self.names, *self.extra) if name in given)
         if self.kind == 'classifier':
             return (given,)
@@ -175,7 +187,7 @@ def describe(
     """Facts for the file's metadata; mean, std and classes as given, or the model's own."""
     cfg = pretrained_cfg(model)
     facts: dict[str, Any] = {'model': cfg.get('architecture') or type(model).__name__, 'tag': cfg.get('tag')}
-    if is_detector(model):
+    if is_detector(model) or is_segmentor(model):
         facts['model'] = f'{type(model).__name__} {facts["model"]}' if cfg else type(model).__name__
     own_mean, own_std, pixels = cfg.get('mean'), cfg.get('std'), {}
     preprocessor: Any = getattr(model, 'data_preprocessor', None)

@@ -1,0 +1,227 @@
+"""The metric of a config on its test pictures, with PyTorch and with the exported file, by mmengine's own evaluators.
+
+`tools/export.py --config ... --metric` calls it before a file is put in its place.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TOLERANCE = 0.1  # points that PyTorch and the file may differ by; mmdet rounds its own to as much
+_HEADLINES = ('bbox_mAP', 'mIoU')
+
+
+def missing(config: Any) -> str | None:
+    """Why the metric of a config cannot be measured here, or None."""
+    loader, evaluator = config.get('test_dataloader'), config.get('test_evaluator')
+    if not loader or not evaluator:
+        return 'the config sets no test_dataloader and test_evaluator'
+    dataset = loader['dataset']
+    if 'data_root' not in dataset and 'ann_file' not in dataset:
+        return 'the config does not say where its test data lie'
+    parts = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+    paths = [Path(os.path.join(dataset.get('data_root') or '', part)) for part in parts if part]
+    gone = next((path for path in paths if not path.exists()), None)
+    return f'there is no {gone}' if gone else None
+
+
+def measure(
+    config: Any,
+    model: Any,
+    path: Path,
+    images: int | None = None,
+    device: str = 'cpu',
+    progress: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen,
+) -> dict[str, Any]:
+    """COCO AP of a detector or mIoU of a segmentor, with PyTorch and with its exported file.
+
+    A file that gives classes of pixels (`mask`) is scored by classes that were decided at the size of its input, and so
+    is PyTorch beside it; otherwise mmseg resizes logits to the size of the picture first.
+
+    Args:
+        config: Config with `test_dataloader` and `test_evaluator`.
+        model: Its model in eval mode; it is on the CPU again afterwards.
+        path: The exported file.
+        images: Pictures to take, evenly spaced; all if None.
+        device: Where PyTorch runs; ONNX Runtime follows if its build can.
+        progress: Wraps the numbers of the pictures as they are gone through.
+
+    Returns:
+        `name` of the metric, its values in percent by `pytorch` and `onnxruntime`, the `gap`, `pictures` that were
+        taken `of` how many, and all that the evaluators gave (`all`).
+
+    Raises:
+        ValueError: The data are not there, the file does not take the pictures or, as `Disagreement`, both differ by
+            more than `TOLERANCE`; a spiking network's may, since its spikes follow the rounding.
+    """
+    from backbones.deploy.spikes import neurons
+    from backbones.deploy.verify import Disagreement
+
+    reason = missing(config)
+    if reason:
+        raise ValueError(f'the metric needs the test data of the config, but {reason}.')
+    with quiet():
+        dataset, chosen, evaluators = _prepare(config, images)
+        run = _File(path, model, device)
+        try:
+            model.to(device)
+            for index in progress(chosen):
+                _search(dataset[index], model, run, evaluators)
+        finally:
+            model.cpu()
+        found = {name: dict(evaluator.evaluate(len(chosen))) for name, evaluator in evaluators.items()}
+    result = _summary(found, len(chosen), len(dataset))
+    if result['gap'] > TOLERANCE * 1.001 and not neurons(model):
+        raise Disagreement(
+            f'{result["name"]} must be the same to {TOLERANCE} points, but on {len(chosen)} pictures it is '
+            f'{result["pytorch"]:.2f} with PyTorch and {result["onnxruntime"]:.2f} with the exported file.'
+        )
+    return result
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the log lines, tables and warnings of other libraries."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _prepare(config: Any, images: int | None) -> tuple[Any, list[int], dict[str, Any]]:
+    """Test data, the numbers of the pictures to take, and an evaluator for each way."""
+    from mmengine.evaluator import Evaluator
+    from mmengine.registry import DATASETS, init_default_scope
+
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    dataset = DATASETS.build(copy.deepcopy(config.test_dataloader['dataset']))
+    count = len(dataset) if images is None else min(images, len(dataset))
+    chosen = [i * len(dataset) // count for i in range(count)]
+    if not chosen:
+        raise ValueError(f'the metric needs at least one picture, but {images} of {len(dataset)} were asked for.')
+    evaluators = {}
+    for name in ('pytorch', 'onnxruntime'):
+        evaluators[name] = Evaluator([_boxes_alone(entry) for entry in _listed(config.test_evaluator)])
+        evaluators[name].dataset_meta = dataset.metainfo
+        for metric in evaluators[name].metrics:
+            if hasattr(metric, 'img_ids'):  # COCO's would count every other picture as one where nothing was found
+                metric.img_ids = [dataset.get_data_info(i)['img_id'] for i in chosen]
+    return dataset, chosen, evaluators
+
+
+def _listed(evaluator: Any) -> list[Any]:
+    return list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+
+
+def _boxes_alone(entry: Any) -> Any:
+    """A COCO metric without masks, which a file of boxes does not give."""
+    entry = copy.deepcopy(entry)
+    if 'Coco' in entry['type']:
+        entry['metric'] = 'bbox'
+    return entry
+
+
+class _File:
+    """An exported file as it is run: normalised pictures in, outputs by name out."""
+
+    def __init__(self, path: Path, model: Any, device: str) -> None:
+        import json
+
+        import onnxruntime
+        import torch
+
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.log_severity_level = 3
+        wanted = ['CUDAExecutionProvider'] if torch.device(device).type == 'cuda' else []
+        providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        self.session = onnxruntime.InferenceSession(os.fspath(path), settings, [*providers, 'CPUExecutionProvider'])
+        self.shape = self.session.get_inputs()[0].shape
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        if self.outputs[0] not in ('dets', 'logits', 'mask'):
+            raise ValueError(f'the metric needs a file that gives boxes or classes, but it gives {self.outputs}.')
+        written = self.session.get_modelmeta().custom_metadata_map
+        self.scale = None
+        if json.loads(written.get('normalize', 'false')):
+            self.scale = tuple(torch.tensor(json.loads(written[key]))[:, None, None] for key in ('mean', 'std'))
+
+    def __call__(self, image: Any) -> dict[str, Any]:
+        import torch
+
+        image = image.cpu()
+        fits = all(isinstance(a, str) or a == b for a, b in zip(self.shape[1:], image.shape[1:], strict=True))
+        if not fits:
+            raise ValueError(
+                f'the metric needs a file that takes the test pictures, but one has the shape {tuple(image.shape)} and '
+                f'the file takes {self.shape}: leave height and width free, or give --no-metric.'
+            )
+        if self.scale is not None:
+            image = image * self.scale[1] + self.scale[0]
+        batch = 1 if isinstance(self.shape[0], str) else self.shape[0]
+        given = self.session.run(self.outputs, {'input': image.expand(batch, -1, -1, -1).numpy()})
+        return {name: torch.from_numpy(value[:1]) for name, value in zip(self.outputs, given, strict=True)}
+
+
+def _search(data: Any, model: Any, run: _File, evaluators: Mapping[str, Any]) -> None:
+    """One picture, both ways."""
+    import torch
+
+    data = {'inputs': [data['inputs']], 'data_samples': [data['data_samples']]}
+    with torch.no_grad():
+        batch = model.data_preprocessor(data, False)
+        samples = [copy.deepcopy(batch['data_samples']) for _ in evaluators]
+        given = run(batch['inputs'])
+        if 'dets' in given:
+            found = model.predict(batch['inputs'], samples[0]), _boxes(given, samples[1])
+        else:
+            found = _classes(batch['inputs'], given, model, samples)
+    for evaluator, results in zip(evaluators.values(), found, strict=True):
+        evaluator.process(data_samples=results, data_batch=data)
+
+
+def _boxes(given: dict[str, Any], samples: list[Any]) -> list[Any]:
+    """Boxes of the file in the pixels of the picture that was read."""
+    from mmengine.structures import InstanceData
+
+    dets, labels = given['dets'][0], given['labels'][0]
+    dets, labels = dets[labels >= 0], labels[labels >= 0]
+    x, y = samples[0].scale_factor
+    samples[0].pred_instances = InstanceData(
+        bboxes=dets[:, :4] / dets.new_tensor([x, y, x, y]), scores=dets[:, 4], labels=labels
+    )
+    return samples
+
+
+def _classes(image: Any, given: dict[str, Any], model: Any, samples: list[list[Any]]) -> tuple[list[Any], list[Any]]:
+    """Classes of the pixels of the picture that was read."""
+    from torch.nn.functional import one_hot
+
+    from backbones.deploy.segmentor import Segmentor
+
+    logits = model.inference(image, [sample.metainfo for sample in samples[0]])
+    other = given.get('logits')
+    if other is None:  # the classes as logits, which mmseg can resize
+        own = Segmentor(model).decide(logits)
+        logits, other = (one_hot(mask, model.num_classes).movedim(-1, 1).float() for mask in (own, given['mask']))
+    return model.postprocess_result(logits, samples[0]), model.postprocess_result(other.to(image), samples[1])
+
+
+def _summary(found: dict[str, dict[str, float]], pictures: int, of: int) -> dict[str, Any]:
+    """The two values that stand for the rest, in percent; 0 where nothing was found at all."""
+    keys = [key for values in found.values() for key in values]
+    name = next((key for end in _HEADLINES for key in keys if key.endswith(end)), keys[0] if keys else 'coco/bbox_mAP')
+    unit = 100 if 'mAP' in name else 1  # mmdet gives shares, mmseg percent
+    values = {way: unit * float(metrics.get(name, 0.0)) for way, metrics in found.items()}
+    gap = abs(values['pytorch'] - values['onnxruntime'])
+    rest = {way: {key: float(value) for key, value in metrics.items()} for way, metrics in found.items()}
+    return {'name': name, **values, 'gap': gap, 'pictures': pictures, 'of': of, 'all': rest}
