@@ -15,11 +15,13 @@ from exported import check_plain, in_openvino, metadata, run
 from torch import nn
 
 from backbones.deploy import export_onnx, fuse
+from backbones.deploy.card import read_card
 from backbones.deploy.detector import whole_detector
 from backbones.deploy.suppress import keep_scores
 from backbones.deploy.verify import Thresholds, compare_detections, compare_masks, compare_proposals
 from registry import NARROW
 from tools import export as tool
+from tools import score
 
 ROOT = Path(__file__).parents[1]
 SINGLE = ('retinanet', 'fcos', 'atss', 'rtmdet')
@@ -329,3 +331,26 @@ def test_tool_exports_a_detector(tmp_path: Path) -> None:
     assert tool.main([*arguments, '--img-size', '96', '128', '--static', '--batch-size', '1']) == 0
     assert metadata(output)['classes'] == ['RBC', 'WBC', 'Platelets']
     assert metadata(output)['input_size'] == [3, 96, 128]
+
+
+def test_boxes_are_scored_by_mmdet(tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
+    model = make_detector()
+    from mmengine.config import Config
+
+    config = Config.fromfile(ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py')
+    config.test_dataloader.dataset.data_root = f'{ROOT / config.test_dataloader.dataset.data_root}/'
+    config.test_evaluator.ann_file = str(ROOT / config.test_evaluator.ann_file)
+    config.test_dataloader.dataset.pipeline[1].scale = (160, 120)
+    assert score.missing(config) is None
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 120, 160), normalize=True, check=False)
+    metric = score.measure(config, model, report.path, images=2)
+    assert (metric['name'], metric['pictures']) == ('coco/bbox_mAP', 2)
+    assert metric['all']['pytorch'].keys() == metric['all']['onnxruntime'].keys() != set()
+    raw = export_onnx(model, tmp_path / 'raw.onnx', input_size=(3, 120, 160), nms=False)
+    assert raw.outputs == ('score_s8', 'score_s16', 'delta_s8', 'delta_s16')
+    assert [output['stride'] for output in read_card(raw.path)['outputs']] == [8, 16, 8, 16]
+    assert {check.output for check in raw.checks} == set(raw.outputs)
+    assert not {'NonMaxSuppression', 'TopK'} & set(raw.operators)
+    with pytest.raises(ValueError, match='a file that gives boxes or classes'):
+        score.measure(config, model, raw.path, images=2)

@@ -13,9 +13,9 @@ pytest.importorskip('onnxscript')
 pytest.importorskip('mmseg')
 
 import torch
+from exported import check_plain
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
-from test_export import check_plain, make_detector
 from torch import nn
 
 from backbones.deploy import export_onnx, fuse
@@ -287,27 +287,6 @@ def test_a_file_of_another_metric_is_found(tmp_path: Path) -> None:
         model.decode_head.conv_seg.bias[:] = torch.tensor([0.0, 1000.0])
     with pytest.raises(Disagreement, match=r'mIoU must be the same to 0\.1 points'):
         score.measure(config, model, report.path, images=2)
-
-
-def test_boxes_are_scored_by_mmdet(tmp_path: Path) -> None:
-    pytest.importorskip('mmdet')
-    model = make_detector()
-    config = Config.fromfile(ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py')
-    config.test_dataloader.dataset.data_root = f'{ROOT / config.test_dataloader.dataset.data_root}/'
-    config.test_evaluator.ann_file = str(ROOT / config.test_evaluator.ann_file)
-    config.test_dataloader.dataset.pipeline[1].scale = (160, 120)
-    assert score.missing(config) is None
-    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 120, 160), normalize=True, check=False)
-    metric = score.measure(config, model, report.path, images=2)
-    assert (metric['name'], metric['pictures']) == ('coco/bbox_mAP', 2)
-    assert metric['all']['pytorch'].keys() == metric['all']['onnxruntime'].keys() != set()
-    raw = export_onnx(model, tmp_path / 'raw.onnx', input_size=(3, 120, 160), nms=False)
-    assert raw.outputs == ('score_s8', 'score_s16', 'delta_s8', 'delta_s16')
-    assert [output['stride'] for output in read_card(raw.path)['outputs']] == [8, 16, 8, 16]
-    assert {check.output for check in raw.checks} == set(raw.outputs)
-    assert not {'NonMaxSuppression', 'TopK'} & set(raw.operators)
-    with pytest.raises(ValueError, match='a file that gives boxes or classes'):
-        score.measure(config, model, raw.path, images=2)
 
 
 # The tool
