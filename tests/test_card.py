@@ -19,7 +19,7 @@ from backbones.deploy import card, export_onnx, fuse
 from backbones.deploy import export as export_module
 from backbones.deploy.card import read_card
 from backbones.deploy.export import Disagreement
-from registry import make, shape, shortened, smallest
+from registry import narrow, shape, smallest
 
 ROOT = Path(__file__).parents[1]
 SIZE = (3, 96, 64)
@@ -86,14 +86,14 @@ def test_a_card_says_what_the_file_is(tmp_path: Path) -> None:
     assert written['outputs'] == [{'name': 'output', 'shape': ['batch', 4], 'type': 'float32', 'stride': None}]
     assert [entry['error'] for entry in written['checks']] == [check.error for check in report.checks]
     assert [tuple(entry['shape']) for entry in written['checks']] == [check.shape for check in report.checks]
-    assert written['versions']['torch'] == torch.__version__
+    assert torch.__version__.startswith(written['versions']['torch'])
     assert written['versions']['backbones'] == backbones.__version__
     assert str(ROOT) not in report.card.read_text()
 
 
-@pytest.mark.parametrize('name', smallest(maps=True)[:2])
+@pytest.mark.parametrize('name', smallest(maps=True)[:1])
 def test_maps_have_their_strides(name: str, tmp_path: Path) -> None:
-    model = shortened(make(name, features_only=True))
+    model = narrow(name, features_only=True).eval()
     size = shape(name, 1, SIZE[1:])[-3:]
     report = export_onnx(model, tmp_path / 'model.onnx', input_size=size, dynamic='batch', normalize=True)
     written = read_card(report.path)

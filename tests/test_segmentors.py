@@ -14,6 +14,7 @@ pytest.importorskip('mmseg')
 
 import torch
 from exported import check_plain
+from mm_runs import RUNNABLE
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -29,7 +30,6 @@ from tools import export as tool
 from tools import score
 
 ROOT = Path(__file__).parents[1]
-NARROW_LSNET = {'model_name': 'lsnet_t', **NARROW['lsnet']}
 # Head -> its base config and where its channels go.
 BASES = {'fpn': 'fpn_timm.py', 'upernet': 'upernet_timm.py'}
 
@@ -42,7 +42,7 @@ def make_segmentor(kind: str, backbone: dict[str, Any] | None = None, channels: 
     channels = channels or [32, 48, 48, 96]
     norm = {'type': 'SyncBN', 'requires_grad': True}  # which counts as BN in eval mode
     config.model.backbone = {'type': 'TimmFeatures', **backbone}
-    config.model.decode_head.update(channels=8, num_classes=3, norm_cfg=norm, **head)
+    config.model.decode_head.update(channels=8, norm_cfg=norm, **{'num_classes': 3, **head})
     if kind == 'fpn':
         config.model.neck.update(in_channels=channels, out_channels=8, norm_cfg=norm)
         config.model.decode_head.in_channels = [8] * 4
@@ -86,7 +86,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def of_head(kind: str, **kwargs: Any) -> Any:
     base, head = HEADS[kind]
-    return make_segmentor(base, **{'num_classes': 3, **head, **kwargs})
+    return make_segmentor(base, **head, **kwargs)
 
 
 @pytest.mark.parametrize('head', HEADS)
@@ -216,19 +216,18 @@ def test_other_segmentors_are_refused() -> None:
 # The metric of a config
 
 
-def narrow_config(folder: Path, head: str = '', name: str = 'fpn_lsnet_t_nuclei') -> Path:
+def narrow_config(folder: Path, head: str = '') -> Path:
     """The bundled Semantic FPN on a narrow LSNet and small pictures; its data are where they are."""
     narrow = ', '.join(f'{key}={value}' for key, value in NARROW['lsnet'].items())
     config = folder / 'config.py'
     config.write_text(
-        f"_base_ = '{ROOT / 'configs/segmentation' / name}.py'\n"
+        f"_base_ = '{ROOT / RUNNABLE['segmentation']}'\n"
         f'model = dict(backbone=dict({narrow}),\n'
         '    neck=dict(in_channels=[8, 16, 16, 32, 32], out_channels=16),\n'
         f'    decode_head=dict(in_channels=[16] * 5, channels=8, {head}))\n'
-        'test_pipeline = {{_base_.test_pipeline}}\n'
-        "test_pipeline[1]['scale'] = (96, 64)\n"
-        f"dataset = dict(data_root='{ROOT / 'data/nuclei'}', pipeline=test_pipeline)\n"
-        'test_dataloader = dict(dataset=dataset)\n'
+        "pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(96, 64), keep_ratio=True),\n"
+        "    dict(type='LoadAnnotations'), dict(type='PackSegInputs')]\n"
+        f"test_dataloader = dict(dataset=dict(data_root='{ROOT / 'data/nuclei'}', pipeline=pipeline))\n"
     )
     return config
 
