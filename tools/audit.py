@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
     from backbones.deploy.audit import AuditReport, Finding
 
@@ -83,7 +83,7 @@ def _print(report: 'AuditReport', verbose: bool, allow_unknown: bool) -> None:
     console.print(_table(report, verbose))
     findings = [f for f in report.findings if verbose or f.verdict != 'ok']
     for text in _lines(findings, every=verbose):
-        console.print(text, highlight=False)
+        console.print(text, highlight=False, soft_wrap=True)
     for name in report.runtimes:
         verdict, passed = report.verdict(name), report.passed(name, allow_unknown)
         count = len(report.problems(name))
@@ -91,10 +91,11 @@ def _print(report: 'AuditReport', verbose: bool, allow_unknown: bool) -> None:
             f'{escape(report.model)}: {name} {"passes" if passed else "[bold red]fails[/]"}, {SIGNS[verdict]}'
             f'{f", {count} findings" if count else ""}',
             highlight=False,
+            soft_wrap=True,
         )
 
 
-def _table(report: 'AuditReport', verbose: bool):
+def _table(report: 'AuditReport', verbose: bool) -> 'Table':
     """Operators and what each runtime makes of them; without `verbose` those alone that have a problem."""
     from rich.table import Table
 

@@ -21,7 +21,12 @@ from .operators.graph import Graph, Node
 
 __all__ = ['CONDITIONS', 'AuditReport', 'Finding', 'audit', 'known_runtimes', 'rank']
 
-FOREIGN = {'verdict': 'unknown', 'reason': 'an operator outside of ONNX', 'cost': 'it needs a plugin or custom operator'}
+WRITTEN = 18  # the oldest opset that the exporter writes
+FOREIGN = {
+    'verdict': 'unknown',
+    'reason': 'an operator outside of ONNX',
+    'cost': 'it needs a plugin or custom operator',
+}
 ORDER: tuple[Verdict, ...] = ('ok', 'slow', 'unknown', 'refused')
 
 
@@ -83,7 +88,7 @@ class AuditReport:
         if runtime not in self.runtimes:
             raise ValueError(f'runtime must be one of {", ".join(self.runtimes)}, but got {runtime!r}.')
         found = (f.verdict for f in self.findings if f.runtime == runtime and operator in (None, f.operator))
-        return max(found, key=rank, default='ok')
+        return ORDER[max(map(rank, found), default=0)]
 
     def passed(self, runtime: str, allow_unknown: bool = False) -> bool:
         """Whether the runtime takes every node; 'slow' passes, 'unknown' only if it is allowed to."""
@@ -217,7 +222,8 @@ def _of_file(graph: Graph, runtime: Runtime) -> Iterator[Finding]:
     """What concerns no single node: the opset and inputs of free size."""
     if runtime.opsets and not runtime.opsets[0] <= graph.opset <= runtime.opsets[1]:
         low, high = runtime.opsets
-        cure = f'--opset {high}' if high >= 18 else f'onnx.version_converter.convert_version(model, {high})'
+        lower = f'no option of the export; onnx.version_converter.convert_version(model, {high}) where it can'
+        cure = f'--opset {high}' if high >= WRITTEN else lower
         yield Finding(
             node='',
             operator=GRAPH,
@@ -225,11 +231,12 @@ def _of_file(graph: Graph, runtime: Runtime) -> Iterator[Finding]:
             verdict='refused',
             reason=f'the file has opset {graph.opset}, {runtime.title} takes {low} to {high}',
             cost=runtime.table.refusal,
-            cure=cure if graph.opset > high else f'export with --opset {max(low, 18)}',
+            cure=cure if graph.opset > high else f'--opset {max(low, WRITTEN)}',
             source=runtime.source,
         )
-    if any(value.shape is None or None in value.shape for value in graph.inputs.values()):
-        for row in runtime.table.limits_of(GRAPH, runtime.version, 1):
+    free = any(value.shape is None or None in value.shape for value in graph.inputs.values())
+    for row in runtime.table.limits_of(GRAPH, runtime.version, 1):
+        if free or not row.when.get('free'):
             yield _finding(row, '', GRAPH, runtime)
 
 
@@ -240,7 +247,7 @@ def _of_node(node: Node, runtime: Runtime) -> Iterator[Finding]:
     if row is None:
         foreign = '::' in node.operator
         listed = replace(table.unlisted, **(FOREIGN if foreign else {}))
-        yield _finding(listed, node.name, node.operator, runtime)
+        yield _finding(listed, node.name, node.operator, runtime, source=runtime.source)
         return
     if row.verdict != 'ok' or row.reason:
         yield _finding(row, node.name, node.operator, runtime)
@@ -268,9 +275,7 @@ def _of_types(node: Node, row: Row, runtime: Runtime) -> Iterator[Finding]:
             continue
         reason = f'{dtype} is none of {", ".join(sorted(taken))}'
         cure = 'export in float32' if dtype == 'float64' else ''
-        yield _finding(
-            table.other_type, node.name, node.operator, runtime, reason=reason, cure=cure, source=row.source
-        )
+        yield _finding(table.other_type, node.name, node.operator, runtime, reason=reason, cure=cure, source=row.source)
 
 
 def _finding(row: Row, node: str, operator: str, runtime: Runtime, **other: str) -> Finding:

@@ -1,4 +1,4 @@
-"""A graph as its auditor sees it: nodes with the element types, shapes and small constants of what they take and give."""
+"""A graph as an audit sees it: nodes, with element types, shapes and small constants of what they take and give."""
 
 import functools
 from collections.abc import Iterator, Mapping
