@@ -2,8 +2,8 @@
 
     python edge.py MODEL.onnx PICTURE_OR_FOLDER --output DIR
 
-Reads the card `MODEL.json` beside the model (else the metadata inside of it), prepares pictures as the card says, prints
-what is found, and writes every picture with it drawn in, and `results.json`.
+Reads the card `MODEL.json` beside the model (else the metadata inside of it), prepares pictures as the card says,
+prints what is found, and writes every picture with it drawn in, and `results.json`.
 """
 
 import argparse
@@ -20,6 +20,12 @@ from typing import Any, NamedTuple
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
+MODES = {  # to cut as timm does, with pillow's own filters; the others resize as OpenCV does
+    'crop': ('bicubic', 'bilinear'),
+    'keep_ratio': ('bilinear',),
+    'stretch': ('bilinear',),
+    'pad': ('bilinear',),
+}
 BITS = 11  # of the weights that OpenCV resizes bytes with
 
 try:
@@ -27,10 +33,7 @@ try:
     import onnxruntime
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 except ImportError as missing:
-    print(
-        f'edge.py: needs numpy, pillow and onnxruntime: {missing}. pip install numpy pillow onnxruntime',
-        file=sys.stderr,
-    )
+    print(f'edge.py: {missing}: pip install numpy pillow onnxruntime', file=sys.stderr)
     sys.exit(2)
 
 
@@ -46,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='edge.py', description='Run an exported model on pictures.')
     parser.add_argument('model', type=Path, help='the .onnx file, with its card (.json) beside it')
     parser.add_argument('input', type=Path, help='picture or folder of pictures')
-    parser.add_argument(
-        '--output', type=Path, default=Path('outputs/edge'), metavar='DIR', help='default: outputs/edge'
-    )
+    parser.add_argument('--output', type=Path, default='outputs/edge', metavar='DIR', help='default: outputs/edge')
     parser.add_argument('--score-threshold', type=float, default=0.3, help='leave out boxes below it (default: 0.3)')
     return parser
 
@@ -149,8 +150,8 @@ class Model:
         path: The `.onnx` file.
 
     Raises:
-        ValueError: No such file, the card of another file, a field that nothing tells, or a kind of input or output that
-            is not known.
+        ValueError: No such file, the card of another file, a field that nothing tells, or an input or output of a kind
+            that is not known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -178,8 +179,8 @@ class Model:
             missing += [key for key in ('mean', 'std') if not self.facts.get(key)]
         if missing:
             raise ValueError(
-                f'neither {self.origin} nor the metadata of {path} say {", ".join(missing)}: write the file and its card '
-                'again with tools/export.py.'
+                f'neither {self.origin} nor the metadata of {path} say {", ".join(missing)}: write the file and its '
+                'card again with tools/export.py.'
             )
         wanted = {'detector': ['dets', 'labels'], 'segmentor': [n for n in ('mask', 'logits') if n in self.names][:1]}
         lacks = [name for name in wanted.get(self.kind, ()) if name not in self.names]
@@ -220,10 +221,6 @@ class Model:
         shapes = {name: list(value.shape) for name, value in outputs.items()}
         return Found(', '.join(f'{name} {shape}' for name, shape in shapes.items()), {'maps': shapes}, None)
 
-    def name(self, label: int) -> str:
-        """Name of a class."""
-        return _name(self.classes, label)
-
 
 def _card(path: Path) -> tuple[dict[str, Any], str]:
     """The card beside the model, empty if there is none, and what to call it.
@@ -253,14 +250,18 @@ def _facts(session: Any, card: dict[str, Any]) -> dict[str, Any]:
     """One level of facts: what the metadata says, and over it the card."""
     facts: dict[str, Any] = {}
     for key, text in session.get_modelmeta().custom_metadata_map.items():
-        try:
-            facts[key] = json.loads(text)
-        except ValueError:
-            facts[key] = text
+        facts[key] = _value(text)
     facts['size'] = facts.get('input_size')
     for part in (card, card.get('input') or {}):
         facts.update({key: value for key, value in part.items() if value is not None})
     return facts
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # words are written as they are
+        return text
 
 
 def _kind(names: list[str]) -> str:
@@ -292,18 +293,15 @@ def prepare(image: Image.Image, facts: dict[str, Any], fixed: tuple[int, int] | 
     channels, height, width = facts['size']
     how = facts['resize']
     mode, interpolation = how.get('mode'), how.get('interpolation', 'bilinear')
-    if mode not in ('crop', 'keep_ratio', 'stretch', 'pad') or interpolation not in ('bilinear', 'bicubic'):
-        raise ValueError(
-            f'resize must be crop, keep_ratio, stretch or pad, bilinear or bicubic, but the card says {how}.'
-        )
+    if mode not in MODES or interpolation not in MODES[mode]:
+        known = ', '.join(f'{mode} ({" or ".join(names)})' for mode, names in MODES.items())
+        raise ValueError(f'resize must have one of the modes {known}, but the card says {how}.')
     if mode == 'crop':
         pixels = np.asarray(_crop(image, (height, width), float(how.get('crop_pct') or 0.875), interpolation))
     else:
         wide, tall = how.get('scale') or (width, height)
         if mode != 'stretch':
             wide, tall = _within(image.size, (wide, tall))
-        if interpolation == 'bicubic':
-            raise ValueError(f'{mode} resizes as OpenCV does, bilinearly, but the card says bicubic.')
         pixels = resize(np.asarray(image), (wide, tall))
     tall, wide = pixels.shape[:2]
     tensor = _scaled(pixels, channels, facts)
