@@ -5,6 +5,7 @@ maps of a detector's head and its boxes, and of a spiking network each layer wit
 the old one. The tensors inside are found by the names that `export_onnx` gives them.
 """
 
+import importlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import torch
 
 from .verify import SPIKES, Check, Disagreement, Thresholds, compare_detections, compare_tensors, session
 
-__all__ = ['OpenVinoReport', 'export_openvino']
+__all__ = ['OpenVinoReport', 'compiled', 'export_openvino', 'put', 'reason', 'require', 'target']
 
 EXTRA = re.compile(r'(score|delta)_s\d+')  # maps of a detector's head
 SPIKE = re.compile(r'spikes_(\d+)')  # what neurons give, in the order of their calls
@@ -94,7 +95,8 @@ class _Source:
 
         def reference(x: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             forced = {f'given_{name}': given[name] for name in self.forced}
-            return dict(zip(names, run.run(names, {'input': x, **forced}), strict=True))
+            values: list[Any] = run.run(names, {'input': x, **forced})
+            return dict(zip(names, values, strict=True))
 
         return reference
 
@@ -131,8 +133,8 @@ def export_openvino(
             file.
         ModuleNotFoundError: OpenVINO is not installed.
     """
-    openvino = _openvino()
-    path = _target(path)
+    openvino = require('openvino')
+    path = target(path)
     source = _Source(Path(onnx_path))
     limit = TOLERANCE[half] if tolerance is None else tolerance
     inputs = _inputs(source, check_sizes)
@@ -141,29 +143,38 @@ def export_openvino(
     try:
         model = openvino.Core().read_model(os.fspath(onnx_path))
     except Exception as error:
-        raise ValueError(f'OpenVINO cannot read {onnx_path}: {_reason(error)}.') from error
+        raise ValueError(f'OpenVINO cannot read {onnx_path}: {reason(error)}.') from error
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.stem}.') as folder:
         part = Path(folder) / path.name
         openvino.save_model(model, os.fspath(part), compress_to_fp16=half)
         del model
         checks = _compare(source, part, inputs, limit, half)
-        size = _put(part, path)
+        size = put(part, path)
     free = tuple(axis for axis in source.shape if isinstance(axis, str))
     version = openvino.get_version().partition('-')[0]
     return OpenVinoReport(path, source.kind, source.names, size, free, half, version, checks)
 
 
-def _openvino() -> Any:
+def require(name: str) -> Any:
+    """OpenVINO, or NNCF.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
     try:
-        import openvino
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'export_openvino needs openvino, which is not installed: pip install backbones[openvino].'
+            f'OpenVINO files need {error.name}, which is not installed: pip install backbones[openvino].'
         ) from error
-    return openvino
 
 
-def _target(path: str | os.PathLike) -> Path:
+def target(path: str | os.PathLike) -> Path:
+    """The path, if files can be put there.
+
+    Raises:
+        ValueError: They cannot.
+    """
     path = Path(path)
     if path.suffix != '.xml' or not path.parent.is_dir() or path.is_dir() or path.with_suffix('.bin').is_dir():
         raise ValueError(f'path must name a file that ends in .xml, in a folder that exists, but got {path}.')
@@ -243,7 +254,7 @@ def _with_boxes(source: _Source, noise: np.ndarray) -> np.ndarray:
     run = session(os.fspath(source.path))
     for contrast in (1, 2, 4, 8, 16):
         picture = _scaled(source, noise * np.float32(contrast))
-        if (run.run(['labels'], {'input': picture})[0] >= 0).any():
+        if (np.asarray(run.run(['labels'], {'input': picture})[0]) >= 0).any():
             return picture
     return _scaled(source, noise)
 
@@ -255,9 +266,9 @@ def _compare(source: _Source, path: Path, inputs: list[np.ndarray], limit: float
         Disagreement: The new file does not run, or gives something else.
     """
     reference, inside = source.runner(), (*source.extra, *source.forced)
-    runs = [_compiled(path, (), source.names)]
+    runs = [compiled(path, (), source.names)]
     if inside:  # the file as it is, and with its inner tensors too, which may change how it is run
-        runs.insert(0, _compiled(path, inside, source.names + inside))
+        runs.insert(0, compiled(path, inside, source.names + inside))
     checks = []
     for x in inputs:
         given = [run(x) for run in runs]
@@ -283,13 +294,13 @@ def _compare(source: _Source, path: Path, inputs: list[np.ndarray], limit: float
     return checks
 
 
-def _compiled(path: Path, inside: Sequence[str], names: Sequence[str]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def compiled(path: Path, inside: Sequence[str], names: Sequence[str]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """The file on the CPU in float32, with tensors inside of it as further outputs: input -> outputs by name.
 
     Raises:
         Disagreement: It does not load or, later, does not run.
     """
-    openvino = _openvino()
+    openvino = require('openvino')
     settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
     core = openvino.Core()
     try:
@@ -298,13 +309,13 @@ def _compiled(path: Path, inside: Sequence[str], names: Sequence[str]) -> Callab
             model.add_outputs(name)
         compiled = core.compile_model(model, 'CPU', settings)
     except Exception as error:
-        raise Disagreement(f'OpenVINO cannot load the file it wrote: {_reason(error)}.') from error
+        raise Disagreement(f'OpenVINO cannot load the file it wrote: {reason(error)}.') from error
 
     def run(x: np.ndarray) -> dict[str, np.ndarray]:
         try:
             found = compiled({'input': x})
         except Exception as error:
-            raise Disagreement(f'OpenVINO cannot run the file on shape {x.shape}: {_reason(error)}.') from error
+            raise Disagreement(f'OpenVINO cannot run the file on shape {x.shape}: {reason(error)}.') from error
         return {name: np.array(found[name]) for name in names}
 
     return run
@@ -360,7 +371,7 @@ def _gaps(boxes: np.ndarray, labels: np.ndarray, others: np.ndarray, theirs: np.
     return gap
 
 
-def _put(part: Path, path: Path) -> int:
+def put(part: Path, path: Path) -> int:
     """Both files in their place; gives their bytes."""
     size = 0
     for ending in ('.bin', '.xml'):  # who reads while this goes on finds weights for the graph
@@ -371,7 +382,7 @@ def _put(part: Path, path: Path) -> int:
     return size
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line that says most: OpenVINO's first lines name its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(('Exception from', 'Check '))]
