@@ -95,7 +95,7 @@ class _Source:
 
         def reference(x: np.ndarray, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             forced = {f'given_{name}': given[name] for name in self.forced}
-            values: list[Any] = run.run(names, {'input': x, **forced})
+            values: Any = run.run(names, {'input': x, **forced})
             return dict(zip(names, values, strict=True))
 
         return reference
