@@ -1,0 +1,495 @@
+"""Run an exported model on pictures with nothing but numpy, pillow and onnxruntime: copy this file and go.
+
+    python edge.py MODEL.onnx PICTURE_OR_FOLDER --output DIR
+
+Reads the card `MODEL.json` beside the model (else the metadata inside of it), prepares pictures as the card says,
+prints what is found, and writes every picture with it drawn in, and `results.json`.
+"""
+
+import argparse
+import colorsys
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
+MODES = {  # to cut as timm does, with pillow's own filters; the others resize as OpenCV does
+    'crop': ('bicubic', 'bilinear'),
+    'keep_ratio': ('bilinear',),
+    'stretch': ('bilinear',),
+    'pad': ('bilinear',),
+}
+BITS = 11  # of the weights that OpenCV resizes bytes with
+
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+except ImportError as missing:
+    print(f'edge.py: {missing}: pip install numpy pillow onnxruntime', file=sys.stderr)
+    sys.exit(2)
+
+
+class Prepared(NamedTuple):
+    """A picture as the file takes it (1, C, H, W), its height and width without padding, and its factors (x, y)."""
+
+    tensor: np.ndarray
+    size: tuple[int, int]
+    factors: tuple[float, float]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='edge.py', description='Run an exported model on pictures.')
+    parser.add_argument('model', type=Path, help='the .onnx file, with its card (.json) beside it')
+    parser.add_argument('input', type=Path, help='picture or folder of pictures')
+    parser.add_argument('--output', type=Path, default='outputs/edge', metavar='DIR', help='default: outputs/edge')
+    parser.add_argument('--score-threshold', type=float, default=0.3, help='leave out boxes below it (default: 0.3)')
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        args: Command line without the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit code: 0, or 2 after a user's mistake.
+    """
+    options = _parser().parse_args(args)
+    try:
+        return _run(options)
+    except (ValueError, OSError) as error:
+        print(f'edge.py: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not 0 <= options.score_threshold < 1:
+        raise ValueError(f'--score-threshold must lie in [0, 1), but is {options.score_threshold}.')
+    model = Model(options.model)
+    paths = _pictures(options.input)
+    folder = options.input if options.input.is_dir() else options.input.parent
+    options.output.mkdir(parents=True, exist_ok=True)
+    results, skipped = {}, 0
+    for path in paths:
+        name = path.relative_to(folder)
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert('RGB')
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            print(f'edge.py: {path} is skipped, it cannot be read as a picture: {error}', file=sys.stderr)
+            skipped += 1
+            continue
+        start = time.perf_counter()
+        prepared = model.prepare(image)
+        between = time.perf_counter()
+        outputs = model.run(prepared)
+        spent = time.perf_counter() - between
+        found = model.found(outputs, prepared, image, options.score_threshold)
+        print(f'{name}: {found.words} (prepared in {(between - start) * 1e3:.1f} ms, run in {spent * 1e3:.1f} ms)')
+        _write(options.output, name, found)
+        results[name.as_posix()] = {'width': image.width, 'height': image.height, **found.record}
+    if skipped == len(paths):
+        raise ValueError(f'none of the {skipped} pictures of {options.input} can be read.')
+    _save(options.output / 'results.json', json.dumps(results, indent=1).encode())
+    print(f'{len(results)} pictures, {skipped} skipped; look at {options.output}.')
+    return 0
+
+
+def _pictures(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS and p.is_file())
+    if not found:
+        raise ValueError(f'there is no picture {path}' + (' in it.' if path.is_dir() else ', and no such folder.'))
+    return found
+
+
+class Found(NamedTuple):
+    """What a picture holds: in words, for `results.json`, the drawing, and a map of classes where there is one."""
+
+    words: str
+    record: dict[str, Any]
+    drawing: Image.Image | None
+    classes: Image.Image | None = None
+
+
+def _write(folder: Path, name: Path, found: Found) -> None:
+    for picture, inner in ((found.drawing, ''), (found.classes, 'classes')):
+        if picture is not None:
+            target = folder / inner / name.with_name(f'{name.name}.png' if inner else name.name)
+            if not inner and target.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
+                target = target.with_name(f'{name.name}.png')
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f'.{target.stem}.part{target.suffix}')
+            picture.save(part, **({'quality': 92} if target.suffix.lower() in ('.jpg', '.jpeg') else {}))
+            os.replace(part, target)
+
+
+def _save(path: Path, data: bytes) -> None:
+    part = path.with_name(f'.{path.name}.part')
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+# The model and its card
+
+
+class Model:
+    """An exported file with what its card says.
+
+    Args:
+        path: The `.onnx` file.
+
+    Raises:
+        ValueError: No such file, the card of another file, a field that nothing tells, or an input or output of a kind
+            that is not known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ValueError(f'there is no model {path}.')
+        self.card, self.origin = _card(path)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(os.fspath(path), settings, providers=['CPUExecutionProvider'])
+        except Exception as error:
+            raise ValueError(f'ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}') from error
+        self.facts = _facts(self.session, self.card)
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.kind: str = self.facts.get('kind') or _kind(self.names)
+        self.classes: list[str] = list(self.facts.get('classes') or ())
+        self._check(path)
+        axes = self.session.get_inputs()[0].shape
+        self.batch = axes[0] if isinstance(axes[0], int) else 1
+        self.fixed = (axes[2], axes[3]) if all(isinstance(axis, int) for axis in axes[2:]) else None
+
+    def _check(self, path: Path) -> None:
+        missing = [key for key in ('size', 'pixel_range', 'resize') if not self.facts.get(key)]
+        if not self.facts.get('normalize'):
+            missing += [key for key in ('mean', 'std') if not self.facts.get(key)]
+        if missing:
+            raise ValueError(
+                f'neither {self.origin} nor the metadata of {path} say {", ".join(missing)}: write the file and its '
+                'card again with tools/export.py.'
+            )
+        wanted = {'detector': ['dets', 'labels'], 'segmentor': [n for n in ('mask', 'logits') if n in self.names][:1]}
+        lacks = [name for name in wanted.get(self.kind, ()) if name not in self.names]
+        if self.kind not in KINDS or lacks or (self.kind == 'segmentor' and not wanted['segmentor']):
+            raise ValueError(f'{path} is a {self.kind}, but gives {", ".join(self.names)}: this tool cannot read that.')
+        rank = len(self.session.get_inputs()[0].shape)
+        if len(self.session.get_inputs()) != 1 or rank != 4 or self.facts['size'][0] not in (1, 3):
+            raise ValueError(
+                f'{path} must take pictures (batch, 1 or 3, height, width) alone, but takes '
+                f'{[(entry.name, entry.shape) for entry in self.session.get_inputs()]}.'
+            )
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """The picture as the file takes it."""
+        return prepare(image, self.facts, self.fixed)
+
+    def run(self, prepared: Prepared) -> dict[str, np.ndarray]:
+        """Outputs of one picture, without their batch axis.
+
+        Raises:
+            ValueError: The file does not take it.
+        """
+        tensor = np.repeat(prepared.tensor, self.batch, 0)
+        try:
+            values = self.session.run(self.names, {self.session.get_inputs()[0].name: tensor})
+        except Exception as error:
+            raise ValueError(f'the model does not run on {tensor.shape}: {str(error).splitlines()[0]}') from error
+        return {name: value[0] for name, value in zip(self.names, values, strict=True)}
+
+    def found(self, outputs: dict[str, np.ndarray], prepared: Prepared, image: Image.Image, threshold: float) -> Found:
+        """What the outputs say about the picture."""
+        if self.kind == 'classifier':
+            return _classified(outputs[self.names[0]], self.classes, image)
+        if self.kind == 'segmentor':
+            return _segmented(outputs, prepared.size, self.classes, image)
+        if self.kind == 'detector':
+            return _detected(outputs, prepared.factors, self.classes, image, threshold)
+        shapes = {name: list(value.shape) for name, value in outputs.items()}
+        return Found(', '.join(f'{name} {shape}' for name, shape in shapes.items()), {'maps': shapes}, None)
+
+
+def _card(path: Path) -> tuple[dict[str, Any], str]:
+    """The card beside the model, empty if there is none, and what to call it.
+
+    Raises:
+        ValueError: It is no card, or that of another file.
+    """
+    file = path.with_suffix('.json')
+    if not file.is_file():
+        return {}, f'a card {file.name} (there is none)'
+    try:
+        card = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{file} must be a card in JSON, but cannot be read: {error}') from error
+    if not isinstance(card, dict):
+        raise ValueError(f'{file} must be a card, one JSON object, but holds a {type(card).__name__}.')
+    given = hashlib.sha256(path.read_bytes()).hexdigest()
+    if card.get('sha256', given) != given:
+        raise ValueError(
+            f'{file} is the card of another file: it says sha256 {str(card["sha256"])[:12]}..., but {path} has '
+            f'{given[:12]}....'
+        )
+    return card, str(file)
+
+
+def _facts(session: Any, card: dict[str, Any]) -> dict[str, Any]:
+    """One level of facts: what the metadata says, and over it the card."""
+    facts: dict[str, Any] = {}
+    for key, text in session.get_modelmeta().custom_metadata_map.items():
+        facts[key] = _value(text)
+    facts['size'] = facts.get('input_size')
+    for part in (card, card.get('input') or {}):
+        facts.update({key: value for key, value in part.items() if value is not None})
+    return facts
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # words are written as they are
+        return text
+
+
+def _kind(names: list[str]) -> str:
+    if {'dets', 'labels'} <= {*names}:
+        return 'detector'
+    if names[0] in ('mask', 'logits'):
+        return 'segmentor'
+    return 'pyramid' if names[0].startswith('feat_') else 'classifier'
+
+
+def _name(classes: list[str], label: int) -> str:
+    return str(classes[label]) if 0 <= label < len(classes) else f'class {label}'
+
+
+# Preparing pictures
+
+
+def prepare(image: Image.Image, facts: dict[str, Any], fixed: tuple[int, int] | None = None) -> Prepared:
+    """Resize, cut or pad, scale and order a picture as a card says.
+
+    Args:
+        image: RGB picture.
+        facts: `size`, `resize`, `pixel_range`, `channel_order`, and `mean` and `std` unless `normalize`.
+        fixed: (height, width) that a file of one shape takes.
+
+    Raises:
+        ValueError: A way to resize that is not known.
+    """
+    channels, height, width = facts['size']
+    how = facts['resize']
+    mode, interpolation = how.get('mode'), how.get('interpolation', 'bilinear')
+    if mode not in MODES or interpolation not in MODES[mode]:
+        known = ', '.join(f'{mode} ({" or ".join(names)})' for mode, names in MODES.items())
+        raise ValueError(f'resize must have one of the modes {known}, but the card says {how}.')
+    if mode == 'crop':
+        pixels = np.asarray(_crop(image, (height, width), float(how.get('crop_pct') or 0.875), interpolation))
+    else:
+        wide, tall = how.get('scale') or (width, height)
+        if mode != 'stretch':
+            wide, tall = _within(image.size, (wide, tall))
+        pixels = resize(np.asarray(image), (wide, tall))
+    tall, wide = pixels.shape[:2]
+    tensor = _scaled(pixels, channels, facts)
+    if mode == 'pad' or how.get('pad_to'):
+        tensor = _padded(tensor, how, fixed or (height, width), facts)
+    return Prepared(tensor[None], (tall, wide), (wide / image.width, tall / image.height))
+
+
+def _crop(image: Image.Image, size: tuple[int, int], share: float, interpolation: str) -> Image.Image:
+    """timm's evaluation: the shorter side to size / share, then the centre."""
+    height, width = size
+    tall, wide = math.floor(height / share), math.floor(width / share)
+    if tall == wide:  # torchvision's rounding: down
+        short = min(image.size)
+        target = tuple(tall if side == short else int(tall * side / short) for side in image.size)
+    else:  # timm's own: to the nearest
+        ratio = min(image.height / tall, image.width / wide)
+        target = (round(image.width / ratio), round(image.height / ratio))
+    method = {'bicubic': Image.Resampling.BICUBIC, 'bilinear': Image.Resampling.BILINEAR}[interpolation]
+    image = image.resize(target, method)  # type: ignore[arg-type]
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _within(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) as large as the longer and the shorter side of `most` allow, in the proportions of `size`."""
+    factor = min(max(most) / max(size), min(most) / min(size))
+    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear as OpenCV resizes bytes: from pixel centres, without antialiasing, with weights of 11 bits.
+
+    Args:
+        pixels: uint8 (H, W, C).
+        size: (width, height).
+
+    Returns:
+        uint8 (height, width, C).
+    """
+    if size == pixels.shape[1::-1]:
+        return pixels
+    (left, right, x), (top, bottom, y) = (
+        _neighbours((np.arange(new) + 0.5) * (old / new) - 0.5, old)
+        for new, old in zip(size, pixels.shape[1::-1], strict=True)
+    )
+    one = 1 << BITS
+    x, y = (np.rint(weights * one).astype(np.int32) for weights in (x, y))
+    source = pixels.astype(np.int32)
+    rows = source[:, left] * (one - x)[:, None] + source[:, right] * x[:, None]  # H width C
+    y = y[:, None, None]
+    above, below = ((rows[i] >> 4) * w >> 16 for i, w in ((top, one - y), (bottom, y)))
+    return (above + below + 2 >> 2).clip(0, 255).astype(np.uint8)
+
+
+def _neighbours(places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two of `count` elements that each place lies between, and the weight of the second."""
+    places = places.clip(0, count - 1)
+    first = np.floor(places).astype(int)
+    return first, np.minimum(first + 1, count - 1), (places - first).astype(np.float32)
+
+
+def sample(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear values (len(y), len(x), ...) of an array (H, W, ...) at columns `x` and rows `y`."""
+    (left, right, across), (top, bottom, down) = _neighbours(x, values.shape[1]), _neighbours(y, values.shape[0])
+    across = across.reshape(-1, *[1] * (values.ndim - 2))
+    down = down.reshape(-1, *[1] * (values.ndim - 1))
+    rows = values[:, left] * (1 - across) + values[:, right] * across
+    return rows[top] * (1 - down) + rows[bottom] * down
+
+
+def _scaled(pixels: np.ndarray, channels: int, facts: dict[str, Any]) -> np.ndarray:
+    """float32 (C, H, W) in the range, order and scale of the file."""
+    if channels == 1:
+        pixels = np.asarray(Image.fromarray(pixels).convert('L'))[..., None]
+    elif facts.get('channel_order', 'rgb') != 'rgb':  # 'bgr', or as OpenCV loads it, which is the same
+        pixels = pixels[..., ::-1]
+    tensor = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
+    tensor = tensor / np.float32(255) if facts['pixel_range'][1] == 1 else tensor
+    if facts.get('normalize'):
+        return tensor
+    mean, std = (np.asarray(facts[key], np.float32).reshape(-1, 1, 1) for key in ('mean', 'std'))
+    return (tensor - mean) / std
+
+
+def _padded(tensor: np.ndarray, how: dict[str, Any], size: tuple[int, int], facts: dict[str, Any]) -> np.ndarray:
+    """Rows below and columns to the right up to a multiple of `pad_to`, or to the size; 0 where it is normalised."""
+    tall, wide = tensor.shape[1:]
+    least = how.get('pad_to')
+    height, width = (-(-tall // least) * least, -(-wide // least) * least) if least else size
+    fill = np.zeros((len(tensor), 1, 1), np.float32)
+    if facts.get('normalize') and facts.get('mean'):  # the graph makes 0 of it
+        fill += np.asarray(facts['mean'], np.float32).reshape(-1, 1, 1)
+    whole = np.broadcast_to(fill, (len(tensor), max(height, tall), max(width, wide))).copy()
+    whole[:, :tall, :wide] = tensor
+    return whole
+
+
+# What was found
+
+
+def _classified(logits: np.ndarray, classes: list[str], image: Image.Image) -> Found:
+    flat = logits.astype(np.float64).ravel()
+    scores = np.exp(flat - flat.max())
+    scores /= scores.sum()
+    best = [(_name(classes, int(i)), float(scores[i])) for i in np.argsort(-scores, kind='stable')[:5]]
+    drawing = image.copy()
+    _label(ImageDraw.Draw(drawing), (4, 4), f'{best[0][0]} {best[0][1]:.2f}', (0, 0, 0))
+    words = ', '.join(f'{name} {score:.3f}' for name, score in best)
+    return Found(words, {'classes': [{'label': name, 'score': round(score, 4)} for name, score in best]}, drawing)
+
+
+def _detected(
+    outputs: dict[str, np.ndarray],
+    factors: tuple[float, float],
+    classes: list[str],
+    image: Image.Image,
+    threshold: float,
+) -> Found:
+    dets, labels = outputs['dets'], outputs['labels'].astype(int)
+    keep = np.flatnonzero((labels >= 0) & (dets[:, 4] > threshold))
+    boxes = dets[keep, :4].astype(np.float64) / [*factors, *factors]
+    records = [
+        {'label': _name(classes, label), 'score': round(float(score), 4), 'box': [round(side, 2) for side in box]}
+        for label, score, box in zip(labels[keep].tolist(), dets[keep, 4], boxes.tolist(), strict=True)
+    ]
+    drawing = image.copy()
+    if 'masks' in outputs:
+        pixels = np.asarray(image).copy()
+        for index, box, record in zip(keep.tolist(), boxes, records, strict=True):
+            inside, (left, top) = _mask(outputs['masks'][index], box, image.size)
+            part = pixels[top : top + inside.shape[0], left : left + inside.shape[1]]
+            part[inside] = part[inside] // 2 + np.asarray(_colour(labels[index]), np.uint8) // 2
+            record['pixels'] = int(inside.sum())
+        drawing = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(drawing)
+    for label, box, record in zip(labels[keep].tolist(), boxes.tolist(), records, strict=True):
+        draw.rectangle(box, outline=_colour(label), width=3)
+        _label(draw, (box[0] + 3, max(2, box[1] - 16)), f'{record["label"]} {record["score"]:.2f}', _colour(label))
+    counts = Counter(record['label'] for record in records)
+    words = ', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'
+    return Found(words, {'instances': records}, drawing)
+
+
+def _mask(grid: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Which pixels of the picture's part under the box are inside (H, W), and the part's left and top."""
+    low = np.floor(box[:2]).clip(0, size).astype(int)
+    high = np.ceil(box[2:]).clip(0, size).astype(int)
+    rim = np.pad(grid.astype(np.float32), 1)  # outside of the box there is nothing
+    x, y = (
+        (np.arange(low[i], high[i]) + 0.5 - box[i]) / max(box[i + 2] - box[i], 1e-6) * grid.shape[1 - i] + 0.5
+        for i in (0, 1)
+    )
+    return sample(rim, x, y) >= 0.5, (int(low[0]), int(low[1]))
+
+
+def _segmented(outputs: dict[str, np.ndarray], size: tuple[int, int], classes: list[str], image: Image.Image) -> Found:
+    tall, wide = size
+    x, y = ((np.arange(new) + 0.5) * (old / new) - 0.5 for new, old in ((image.width, wide), (image.height, tall)))
+    if 'mask' in outputs:
+        rows, columns = (np.rint(places).clip(0, count - 1).astype(int) for places, count in ((y, tall), (x, wide)))
+        numbers = outputs['mask'][:tall, :wide][rows][:, columns]
+    else:
+        logits = sample(outputs['logits'][:, :tall, :wide].transpose(1, 2, 0).astype(np.float32), x, y)
+        numbers = logits.argmax(-1) if logits.shape[-1] > 1 else (logits[..., 0] > 0)
+    numbers = numbers.astype(np.uint8)
+    shares = np.bincount(numbers.ravel()) / numbers.size
+    palette = np.array([_colour(label) for label in range(len(shares))], np.uint8)
+    drawing = Image.fromarray(np.asarray(image) // 2 + palette[numbers] // 2)
+    named = {_name(classes, i): round(float(shares[i]), 4) for i in np.flatnonzero(shares).tolist()}
+    words = ', '.join(f'{name} {share:.1%}' for name, share in named.items())
+    return Found(words, {'shares': named}, drawing, Image.fromarray(numbers))
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """Colours that lie far apart: each turns the hue by the golden angle."""
+    red, green, blue = colorsys.hsv_to_rgb(0.58 + label * 0.618034, 0.85, 0.95)
+    return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: tuple[int, int, int]) -> None:
+    """Text on a ground of the colour, in black or white, whichever is the stronger contrast."""
+    font = ImageFont.load_default(13)
+    x1, y1, x2, y2 = draw.textbbox(corner, text, font=font)
+    draw.rectangle((x1 - 3, y1 - 2, x2 + 3, y2 + 2), fill=colour)
+    light = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
+    draw.text(corner, text, fill='black' if light > 128 else 'white', font=font)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
