@@ -190,8 +190,16 @@ def feed(graph: Graph, data: Batches, name: str) -> Iterator[np.ndarray]:
         raise ValueError(f'{name} must hold at least one picture, but is empty: real pictures are what is measured on.')
 
 
-def outputs_of(model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Sequence[str]) -> list[list[np.ndarray]]:
+def outputs_of(
+    model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Sequence[str], literal: bool = False
+) -> list[list[np.ndarray]]:
     """What a model gives for each batch; tensors inside of it may be asked for too.
+
+    Args:
+        model: The model.
+        batches: Inputs.
+        names: What to return.
+        literal: Whether each node is computed as it stands, instead of in kernels of integers for several at once.
 
     Raises:
         Disagreement: ONNX Runtime cannot run it.
@@ -201,11 +209,22 @@ def outputs_of(model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Seq
     known = {value.name for value in shown.graph.output}
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     try:
-        run = session(shown.SerializeToString())
+        run = _literal(shown) if literal else session(shown.SerializeToString())
         return [run.run(list(names), {shown.graph.input[0].name: _as(shown, x)}) for x in batches]
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Disagreement(f'ONNX Runtime cannot run the file of lower precision: {reason}') from error
+
+
+def _literal(model: onnx.ModelProto) -> Any:
+    """A session that changes nothing of the graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
 
 
 def _as(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
