@@ -1,0 +1,341 @@
+"""What lowering the precision of a written ONNX file needs, whichever the precision: read it, run it, compare, write.
+
+The file is one of `export_onnx`: one float32 input, plain operators, no nested graphs.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from .verify import Disagreement, _overlap, compare_tensors, session
+
+__all__ = ['Batches', 'Change', 'Graph', 'compare', 'feed', 'mark', 'outputs_of', 'read', 'saved', 'snr']
+
+Batches = np.ndarray | torch.Tensor | Iterable[np.ndarray | torch.Tensor]
+SEEN = 0.3  # score of the boxes that are compared: those that a user would look at
+SAME = 0.5  # overlap above which two boxes are the same
+
+
+@dataclass(frozen=True)
+class Change:
+    """One output beside that of the float32 file, on all samples.
+
+    Attributes:
+        output: Its name.
+        error: Largest difference, relative to the largest value; of a detector, of the boxes that both have.
+        cosine: Cosine similarity of all values.
+        top1: Share of pictures with the same largest logit; None where the output holds no logits (B, classes).
+        boxes: Share of the boxes of either file, from a score of `SEEN` on, that the other has too, of the same class
+            and overlapping by more than `SAME`; None without boxes.
+    """
+
+    output: str
+    error: float
+    cosine: float
+    top1: float | None = None
+    boxes: float | None = None
+
+
+@dataclass
+class Graph:
+    """A file in memory, with what one asks of its graph again and again.
+
+    Attributes:
+        proto: The model; every node has a name of its own, and no constant is a node.
+        path: Where it came from.
+        constants: Name -> value that the file holds.
+        types: Name -> type of the elements (`TensorProto.FLOAT`, ...), of every tensor.
+        producers: Tensor -> node that gives it.
+        consumers: Tensor -> nodes that take it.
+    """
+
+    proto: onnx.ModelProto
+    path: Path
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
+    producers: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    consumers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> Sequence[onnx.NodeProto]:
+        """All nodes, each behind those that it takes from."""
+        return self.proto.graph.node
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return [value.name for value in self.proto.graph.output]
+
+    @property
+    def opset(self) -> int:
+        """Version of the operators."""
+        return next(entry.version for entry in self.proto.opset_import if entry.domain == '')
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Shape of the input; None for an axis that is free."""
+        dims = self.proto.graph.input[0].type.tensor_type.shape.dim
+        return tuple(dim.dim_value if dim.HasField('dim_value') else None for dim in dims)
+
+    def floats(self, names: Iterable[str]) -> list[str]:
+        """Those that are float32 tensors."""
+        return [name for name in names if name and self.types.get(name) == TensorProto.FLOAT]
+
+    def before(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Nodes whose float32 outputs it takes."""
+        return [self.producers[name] for name in self.floats(node.input) if name in self.producers]
+
+    def after(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Nodes that take its float32 outputs."""
+        return [taker for name in self.floats(node.output) for taker in self.consumers.get(name, ())]
+
+
+def read(path: str | os.PathLike) -> Graph:
+    """Read a file and look through its graph.
+
+    Raises:
+        ValueError: There is no such file, or it is not a plain float32 file with one input.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'path_in must name an ONNX file that exists, but got {path}: write it with export_onnx first.')
+    try:
+        proto = onnx.load(path)
+    except Exception as error:
+        raise ValueError(f'{path} must be an ONNX file, but cannot be read as one.') from error
+    given = [v for v in proto.graph.input if v.name not in {t.name for t in proto.graph.initializer}]
+    kinds = {node.op_type for node in proto.graph.node}
+    foreign = {node.domain for node in proto.graph.node} - {'', 'ai.onnx'}
+    nested = any(a.type in (a.GRAPH, a.GRAPHS) for node in proto.graph.node for a in node.attribute)
+    low = [t.name for t in proto.graph.initializer if t.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)]
+    one = len(given) == 1 and given[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    if not one or foreign or nested or proto.functions or low or 'QuantizeLinear' in kinds:
+        raise ValueError(
+            f'{path} must be a float32 file of plain ONNX operators with one input, as export_onnx writes it: '
+            'lower the precision of the float32 file, not of another file made from it.'
+        )
+    return _look(proto, path)
+
+
+def _look(proto: onnx.ModelProto, path: Path) -> Graph:
+    nodes, names = list(proto.graph.node), set()
+    for index, node in enumerate(nodes):
+        if not node.name or node.name in names:
+            node.name = f'{node.op_type}_{index}'
+        names.add(node.name)
+        if node.op_type == 'Constant':
+            value = _constant(node)
+            proto.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+            proto.graph.node.remove(node)
+    typed = shape_inference.infer_shapes(proto).graph
+    graph = Graph(proto, path, {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer})
+    graph.types = {v.name: v.type.tensor_type.elem_type for v in (*typed.input, *typed.value_info, *typed.output)}
+    graph.types.update((tensor.name, tensor.data_type) for tensor in proto.graph.initializer)
+    for node in graph.nodes:
+        graph.producers.update(dict.fromkeys(node.output, node))
+        for name in set(node.input):
+            graph.consumers.setdefault(name, []).append(node)
+    unknown = [name for node in graph.nodes for name in node.output if name and not graph.types.get(name)]
+    if unknown:
+        raise ValueError(f'The types of all tensors must follow from {path}, but that of {unknown[0]!r} does not.')
+    return graph
+
+
+def _constant(node: onnx.NodeProto) -> np.ndarray:
+    value: Any = helper.get_attribute_value(node.attribute[0])
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value, np.float32 if 'float' in node.attribute[0].name else np.int64)
+
+
+# Pictures
+
+
+def feed(graph: Graph, data: Batches, name: str) -> Iterator[np.ndarray]:
+    """Batches as the file takes them, one by one.
+
+    Args:
+        graph: The file.
+        data: Pictures (N, C, H, W), which are split into batches of one or of the file's own number, or batches.
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: There are none, or one has another shape than the file takes.
+    """
+    batch, rest = graph.shape[0] or 1, graph.shape[1:]
+    empty = True
+    if isinstance(data, np.ndarray | torch.Tensor):
+        if 0 < len(data) < batch:
+            raise ValueError(f'{name} must hold at least the {batch} pictures of one batch of the file: {len(data)}.')
+        data = [data[i : i + batch] for i in range(0, len(data) - batch + 1, batch)]
+    for piece in data:
+        x = np.ascontiguousarray(piece.numpy() if isinstance(piece, torch.Tensor) else piece, np.float32)
+        x = x[None] if x.ndim == len(rest) else x
+        fits = x.ndim == len(graph.shape) and all(side in (None, s) for side, s in zip(graph.shape, x.shape, strict=True))
+        if not fits:
+            wanted = tuple('any' if side is None else side for side in graph.shape)
+            raise ValueError(f'{name} must hold batches of shape {wanted}, as {graph.path.name} takes, not {x.shape}.')
+        empty = False
+        yield x
+    if empty:
+        raise ValueError(f'{name} must hold at least one picture, but is empty: real pictures are what is measured on.')
+
+
+def outputs_of(
+    model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Sequence[str], literal: bool = False
+) -> list[list[np.ndarray]]:
+    """What a model gives for each batch; tensors inside of it may be asked for too.
+
+    Args:
+        model: The model.
+        batches: Inputs.
+        names: What to return.
+        literal: Whether each node is computed as it stands, instead of in kernels of integers for several at once.
+
+    Raises:
+        Disagreement: ONNX Runtime cannot run it.
+    """
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {value.name for value in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    try:
+        run = _literal(shown) if literal else session(shown.SerializeToString())
+        return [run.run(list(names), {shown.graph.input[0].name: _as(shown, x)}) for x in batches]
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Disagreement(f'ONNX Runtime cannot run the file of lower precision: {reason}') from error
+
+
+def _literal(model: onnx.ModelProto) -> Any:
+    """A session that changes nothing of the graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+
+
+def _as(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    half = model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+    return x.astype(np.float16) if half else x
+
+
+# Comparing
+
+
+def compare(names: Sequence[str], expected: list[list[np.ndarray]], given: list[list[np.ndarray]]) -> list[Change]:
+    """Each output beside that of the float32 file.
+
+    Args:
+        names: Outputs.
+        expected: Batches of them from the float32 file.
+        given: Those of the other file.
+
+    Raises:
+        Disagreement: An output has other shapes, or values that are not finite where they should be.
+    """
+    changes = []
+    for i, name in enumerate(names):
+        pairs = [(a[i], b[i].astype(a[i].dtype)) for a, b in zip(expected, given, strict=True)]
+        for a, b in pairs:
+            if a.shape != b.shape or not np.isfinite(b[np.isfinite(a)]).all():
+                raise Disagreement(
+                    f'Output {name!r} of the file of lower precision must be as finite as in float32 and of shape '
+                    f'{a.shape}, but is not: keep more of it in float32.'
+                )
+        if name == 'dets' and 'labels' in names:
+            j = names.index('labels')
+            changes.append(_boxes(expected, given, i, j))
+        elif not (name == 'labels' and 'dets' in names):
+            a, b = (np.concatenate([pair[k].reshape(len(pair[k]), -1) for pair in pairs]) for k in (0, 1))
+            logits = pairs[0][0].ndim == 2 and a.shape[1] > 1
+            top1 = float((a.argmax(1) == b.argmax(1)).mean()) if logits else None
+            changes.append(Change(name, compare_tensors(a, b), cosine(a, b), top1))
+    return changes
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity of two arrays as vectors; 1 where both are zero, NaN where one is not finite."""
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    norms = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norms) if norms else float(not a.any() and not b.any())
+
+
+def snr(expected: list[list[np.ndarray]], given: list[list[np.ndarray]]) -> float:
+    """Ratio of signal to noise in decibels: the power of a tensor over that of its error, averaged over tensors."""
+    ratios = []
+    for a, b in zip(zip(*expected, strict=True), zip(*given, strict=True), strict=True):
+        power = sum(float(np.square(x, dtype=np.float64).sum()) for x in a)
+        noise = sum(float(np.square(x.astype(np.float64) - y).sum()) for x, y in zip(a, b, strict=True))
+        ratios.append(noise / max(power, np.finfo(np.float64).tiny))
+    mean = float(np.mean(ratios))
+    return -10 * float(np.log10(max(mean, 1e-20))) if np.isfinite(mean) else -np.inf
+
+
+def _boxes(expected: list[list[np.ndarray]], given: list[list[np.ndarray]], dets: int, labels: int) -> Change:
+    """Boxes of all pictures as sets."""
+    found, total, corners = 0, 0, []
+    for one, other in zip(expected, given, strict=True):
+        for picture in range(len(one[dets])):
+            (a, of_a), (b, of_b) = (_seen(run[dets][picture], run[labels][picture]) for run in (one, other))
+            shared = _overlap(a, b) * (of_a[:, None] == of_b)
+            total += len(a) + len(b)
+            if len(a) and len(b):
+                found += int((shared.max(1) > SAME).sum() + (shared.max(0) > SAME).sum())
+                partner = shared.argmax(1)
+                corners += [(x, b[j]) for x, j, s in zip(a, partner, shared.max(1), strict=True) if s > SAME]
+    a, b = (np.array([pair[k] for pair in corners]).reshape(-1, 5) for k in (0, 1))
+    return Change('dets', compare_tensors(a, b), cosine(a, b), boxes=found / total if total else 1.0)
+
+
+def _seen(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keep = (labels >= 0) & (dets[:, 4] >= SEEN)
+    return dets[keep].astype(np.float64), labels[keep]
+
+
+# Writing
+
+
+def mark(proto: onnx.ModelProto, precision: str) -> None:
+    """Say in the metadata of which precision the file is; no notes on tensors inside stay."""
+    from .. import __version__
+
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    helper.set_model_props(proto, {**kept, 'precision': precision})
+    proto.producer_name, proto.producer_version = 'backbones', __version__
+    del proto.graph.value_info[:]
+
+
+@contextlib.contextmanager
+def saved(path: str | os.PathLike, source: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place when nothing fails.
+
+    Raises:
+        ValueError: `path` cannot be written, or is the file that is read.
+    """
+    path = Path(path)
+    if not path.parent.is_dir() or path.is_dir():
+        raise ValueError(f'path_out must name a file in a folder that exists, but got {path}.')
+    if path.resolve() == source.resolve():
+        raise ValueError(f'path_out must be another file than path_in, which stays as it is, but both are {path}.')
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
