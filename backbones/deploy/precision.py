@@ -107,7 +107,9 @@ def read(path: str | os.PathLike) -> Graph:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f'path_in must name an ONNX file that exists, but got {path}: write it with export_onnx first.')
+        raise ValueError(
+            f'path_in must name an ONNX file that exists, but got {path}: write it with export_onnx first.'
+        )
     try:
         proto = onnx.load(path)
     except Exception as error:
@@ -180,7 +182,9 @@ def feed(graph: Graph, data: Batches, name: str) -> Iterator[np.ndarray]:
     for piece in data:
         x = np.ascontiguousarray(piece.numpy() if isinstance(piece, torch.Tensor) else piece, np.float32)
         x = x[None] if x.ndim == len(rest) else x
-        fits = x.ndim == len(graph.shape) and all(side in (None, s) for side, s in zip(graph.shape, x.shape, strict=True))
+        fits = x.ndim == len(graph.shape) and all(
+            side in (None, s) for side, s in zip(graph.shape, x.shape, strict=True)
+        )
         if not fits:
             wanted = tuple('any' if side is None else side for side in graph.shape)
             raise ValueError(f'{name} must hold batches of shape {wanted}, as {graph.path.name} takes, not {x.shape}.')

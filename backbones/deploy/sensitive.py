@@ -16,16 +16,52 @@ __all__ = ['HEAVY', 'MOVERS', 'decoding', 'rules']
 HEAVY = {'Conv', 'ConvTranspose', 'DeformConv', 'Einsum', 'Gemm', 'MatMul'}
 # What passes values on as they are.
 MOVERS = set(
-    'Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Reshape Slice SpaceToDepth Split '
-    'Squeeze Tile Transpose Unsqueeze'.split()
+    [
+        'Concat',
+        'DepthToSpace',
+        'Expand',
+        'Flatten',
+        'Gather',
+        'GatherElements',
+        'GatherND',
+        'Identity',
+        'Pad',
+        'Reshape',
+        'Slice',
+        'SpaceToDepth',
+        'Split',
+        'Squeeze',
+        'Tile',
+        'Transpose',
+        'Unsqueeze',
+    ]
 )
 NORMS = set(
-    'BatchNormalization GroupNormalization InstanceNormalization LayerNormalization LpNormalization LRN '
-    'MeanVarianceNormalization RMSNormalization'.split()
+    [
+        'BatchNormalization',
+        'GroupNormalization',
+        'InstanceNormalization',
+        'LayerNormalization',
+        'LpNormalization',
+        'LRN',
+        'MeanVarianceNormalization',
+        'RMSNormalization',
+    ]
 )
 SUMS = set(
-    'CumSum GlobalAveragePool GlobalLpPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd '
-    'ReduceSum ReduceSumSquare'.split()
+    [
+        'CumSum',
+        'GlobalAveragePool',
+        'GlobalLpPool',
+        'ReduceL1',
+        'ReduceL2',
+        'ReduceLogSum',
+        'ReduceLogSumExp',
+        'ReduceMean',
+        'ReduceProd',
+        'ReduceSum',
+        'ReduceSumSquare',
+    ]
 )
 NAMED = {
     **dict.fromkeys(('Softmax', 'LogSoftmax'), 'softmax'),
@@ -37,12 +73,49 @@ NAMED = {
 }
 # Where a rounded value decides.
 THRESHOLDS = set(
-    'ArgMax ArgMin Ceil Equal Floor Greater GreaterOrEqual Less LessOrEqual Mod Round Sign TopK'.split()
+    [
+        'ArgMax',
+        'ArgMin',
+        'Ceil',
+        'Equal',
+        'Floor',
+        'Greater',
+        'GreaterOrEqual',
+        'Less',
+        'LessOrEqual',
+        'Mod',
+        'Round',
+        'Sign',
+        'TopK',
+    ]
 )
 # What a neuron's charge is made of: arithmetic of each position for itself.
 ARITHMETIC = set(
-    'Abs Add And Cast Clip Div Exp Max Min Mul Neg Not Or Pow Reciprocal Relu Sigmoid Softplus Sqrt Sub Sum Tanh Where'
-    .split()
+    [
+        'Abs',
+        'Add',
+        'And',
+        'Cast',
+        'Clip',
+        'Div',
+        'Exp',
+        'Max',
+        'Min',
+        'Mul',
+        'Neg',
+        'Not',
+        'Or',
+        'Pow',
+        'Reciprocal',
+        'Relu',
+        'Sigmoid',
+        'Softplus',
+        'Sqrt',
+        'Sub',
+        'Sum',
+        'Tanh',
+        'Where',
+    ]
 )
 SQUARES = {'Abs', 'Mul', 'Pow', 'Sub'}
 CHOICES = {'NonMaxSuppression', 'TopK'}
@@ -134,7 +207,9 @@ def _neurons(graph: Graph, fixed: set[str]) -> list[onnx.NodeProto]:
         for node in graph.before(first)
         if node.op_type in ('Gemm', 'MatMul') and _is_small_square(graph, node)  # a charge over all steps at once
     ]
-    spikes = [n for node in starts for name in node.output for n in graph.consumers.get(name, ()) if n.op_type in ARITHMETIC]
+    spikes = [
+        n for node in starts for name in node.output for n in graph.consumers.get(name, ()) if n.op_type in ARITHMETIC
+    ]
     return [*starts, *before, *spikes]
 
 

@@ -18,7 +18,7 @@ from .sensitive import rules
 __all__ = ['recipes', 'write_recipes']
 
 # Operators that TensorRT 10.x cannot read. Of these 11.2 reads DFT.
-MISSING = set('AffineGrid BitShift Col2Im DFT Unique'.split())
+MISSING = set(['AffineGrid', 'BitShift', 'Col2Im', 'DFT', 'Unique'])
 RANK = 8  # axes that a tensor may have
 HEADER = """\
 # How to build TensorRT engines from {name}. Not run here: TensorRT was not at hand where this was written, and the
@@ -91,7 +91,11 @@ def _shapes(graph: Graph, batches: Sequence[int], sizes: Sequence[tuple[int, int
         return ''
     sizes = sizes or (_sizes(graph) if last in free else [(0, 0)] * 3)
     columns = list(zip(batches, *zip(*sizes, strict=True), strict=False))
-    if len(batches) != 3 or len(sizes) != 3 or any(list(c) != sorted(c) or c[0] < 0 for c in zip(*columns, strict=True)):
+    if (
+        len(batches) != 3
+        or len(sizes) != 3
+        or any(list(c) != sorted(c) or c[0] < 0 for c in zip(*columns, strict=True))
+    ):
         raise ValueError(
             'batches and sizes must have three entries, smallest, usual and largest, none smaller than the one before, '
             f'but got {tuple(batches)} and {[tuple(s) for s in sizes]}.'
