@@ -80,7 +80,7 @@ def test_a_card_says_what_the_file_is(tmp_path: Path) -> None:
         'channel_order': 'rgb',
         'mean': [0.5, 0.4, 0.3],
         'std': [0.2, 0.3, 0.4],
-        'resize': {'interpolation': 'bicubic', 'crop_pct': 0.9},
+        'resize': {'mode': 'crop', 'interpolation': 'bicubic', 'crop_pct': 0.9},
     }
     assert written['input'] == taken
     assert written['outputs'] == [{'name': 'output', 'shape': ['batch', 4], 'type': 'float32', 'stride': None}]

@@ -54,7 +54,7 @@ def card(path: Path, kind: str, resize: dict, size: list[int], **values: Any) ->
         **values,
     }
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    facts = {'file': path.name, 'sha256': digest, 'kind': kind, 'input': taken, 'classes': CLASSES}
+    facts = {'files': [{'name': path.name, 'sha256': digest}], 'kind': kind, 'input': taken, 'classes': CLASSES}
     path.with_suffix('.json').write_text(json.dumps(facts))
     return facts
 
@@ -345,7 +345,7 @@ def test_mistakes_are_sentences(classifier: Path, picture: Path, tmp_path: Path,
     file = classifier.with_suffix('.json')
     facts = json.loads(file.read_text())
     for change, message in [
-        ({'sha256': '0' * 64}, 'is the card of another file'),
+        ({'files': [{'name': 'model.onnx', 'sha256': '0' * 64}]}, 'is the card of another file'),
         ({'input': {**facts['input'], 'resize': None}}, 'say resize'),
         ({'input': {**facts['input'], 'normalize': False}}, 'say mean, std'),
         ({'input': {**facts['input'], 'resize': {'mode': 'shrink'}}}, 'one of the modes crop'),

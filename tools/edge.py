@@ -238,9 +238,10 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(card, dict):
         raise ValueError(f'{file} must be a card, one JSON object, but holds a {type(card).__name__}.')
     given = hashlib.sha256(path.read_bytes()).hexdigest()
-    if card.get('sha256', given) != given:
+    known = [str(entry.get('sha256')) for entry in card.get('files') or ()]
+    if given not in known:
         raise ValueError(
-            f'{file} is the card of another file: it says sha256 {str(card["sha256"])[:12]}..., but {path} has '
+            f'{file} is the card of another file: it says sha256 {[name[:12] for name in known]}, but {path} has '
             f'{given[:12]}....'
         )
     return card, str(file)

@@ -256,14 +256,13 @@ def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
         return found
     scale = step['scale']
     found['resize'] = {
+        'mode': 'keep_ratio' if step.get('keep_ratio') else 'stretch',
         'scale': scale,
-        'keep_ratio': step.get('keep_ratio', False),
         'interpolation': step.get('interpolation', 'bilinear'),
     }
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
-    for key in ('pad_size_divisor', 'pad_value'):
-        if hasattr(preprocessor, key):
-            found['resize'][key] = getattr(preprocessor, key)
+    if (getattr(preprocessor, 'pad_size_divisor', None) or 1) > 1:
+        found['resize']['pad_to'] = preprocessor.pad_size_divisor
     if isinstance(scale, tuple | list):
         found['input_size'] = (3, scale[1], scale[0])
     return found

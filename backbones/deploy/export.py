@@ -203,9 +203,12 @@ def _check_fused(model: nn.Module, shape: tuple[int, ...]) -> list[Check]:
 
 
 def _resize(model: nn.Module) -> dict[str, Any] | None:
-    """timm's rule: the shorter side to the input's divided by `crop_pct`, then the middle."""
+    """timm's rule: the shorter side to the input's divided by `crop_pct`, then the middle ('crop'), or another mode."""
     cfg = pretrained_cfg(model)
-    return {key: cfg[key] for key in ('interpolation', 'crop_pct', 'crop_mode') if key in cfg} or None
+    if 'crop_pct' not in cfg:
+        return None
+    mode = {'center': 'crop', 'squash': 'stretch'}.get(cfg.get('crop_mode') or 'center', cfg.get('crop_mode'))
+    return {'mode': mode, 'interpolation': cfg.get('interpolation'), 'crop_pct': cfg['crop_pct']}
 
 
 def _check_arguments(
