@@ -136,9 +136,8 @@ def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
     for flag in (flag for flag, given in asked.items() if given and not segmentor):
         raise ValueError(f'{flag} goes with a segmentor alone, but {type(model).__name__} has no decode_head')
     if options.nms is not None and not detector:
-        raise ValueError(
-            f'--{"" if options.nms else "no-"}nms goes with a detector alone, which {type(model).__name__} is not'
-        )
+        flag = '--nms' if options.nms else '--no-nms'
+        raise ValueError(f'{flag} goes with a detector alone, but {type(model).__name__} is none')
     if options.metric and (not options.config or options.nms is False):
         raise ValueError('--metric needs a --config with test data, and a file that gives boxes or classes')
     if options.images is not None and not options.samples and (not options.config or options.metric is False):
