@@ -24,22 +24,22 @@ from backbones.deploy.card import read_card
 from backbones.deploy.export import Disagreement, ExportReport
 from backbones.deploy.segmentor import Segmentor
 from backbones.deploy.verify import compare_pixels, session
-from backbones.mm import build_model
+from backbones.mm import build_model, feature_channels
 from registry import NARROW, family, smallest
 from tools import export as tool
 from tools import score
 
 ROOT = Path(__file__).parents[1]
-# Head -> its base config and where its channels go.
+TINY = {'model_name': 'test_resnet', 'out_indices': (1, 2, 3, 4)}
 BASES = {'fpn': 'fpn_timm.py', 'upernet': 'upernet_timm.py'}
 
 
-def make_segmentor(kind: str, backbone: dict[str, Any] | None = None, channels: Any = None, **head: Any) -> Any:
+def make_segmentor(kind: str, backbone: dict[str, Any] | None = None, **head: Any) -> Any:
     """A narrow Semantic FPN or UPerNet of random weights, with logits that depend on the picture."""
     config = Config.fromfile(ROOT / 'configs/_base_/models' / BASES[kind])
     config.default_scope = 'mmseg'
-    backbone = backbone or {'model_name': 'test_resnet', 'out_indices': (1, 2, 3, 4)}
-    channels = channels or [32, 48, 48, 96]
+    backbone = backbone or TINY
+    channels = feature_channels(**backbone)
     norm = {'type': 'SyncBN', 'requires_grad': True}  # which counts as BN in eval mode
     config.model.backbone = {'type': 'TimmFeatures', **backbone}
     config.model.decode_head.update(channels=8, norm_cfg=norm, **{'num_classes': 3, **head})
@@ -141,17 +141,16 @@ def test_file_of_one_size_is_plain(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(report.path, x), logits.numpy(), rtol=0, atol=1e-4 * float(logits.abs().max()))
 
 
-@pytest.mark.full
-@pytest.mark.parametrize('name', smallest(maps=True, pictures=True))
+FAMILIES = smallest(maps=True, pictures=True)
+
+
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[pytest.mark.full] * bool(i)) for i, n in enumerate(FAMILIES)])
 def test_every_family_below_a_semantic_fpn(name: str, tmp_path: Path) -> None:
     """Narrow; the first four maps, as far as there are any."""
-    from backbones.mm import feature_channels
-
     narrow = {'model_name': name, **NARROW[family(name)]}
-    channels = feature_channels(**narrow)
-    if len(channels) < 4:
+    if len(feature_channels(**narrow)) < 4:
         pytest.skip('has fewer than four maps')
-    model = make_segmentor('fpn', {**narrow, 'out_indices': (0, 1, 2, 3)}, channels[:4])
+    model = make_segmentor('fpn', {**narrow, 'out_indices': (0, 1, 2, 3)})
     report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 96, 64), argmax=True)
     assert all(check.error <= 1e-4 for check in report.checks)
 
@@ -217,14 +216,14 @@ def test_other_segmentors_are_refused() -> None:
 
 
 def narrow_config(folder: Path, head: str = '') -> Path:
-    """The bundled Semantic FPN on a narrow LSNet and small pictures; its data are where they are."""
-    narrow = ', '.join(f'{key}={value}' for key, value in NARROW['lsnet'].items())
+    """The bundled Semantic FPN on a tiny backbone and small pictures; its data are where they are."""
     config = folder / 'config.py'
     config.write_text(
         f"_base_ = '{ROOT / RUNNABLE['segmentation']}'\n"
-        f'model = dict(backbone=dict({narrow}),\n'
-        '    neck=dict(in_channels=[8, 16, 16, 32, 32], out_channels=16),\n'
-        f'    decode_head=dict(in_channels=[16] * 5, channels=8, {head}))\n'
+        f"model = dict(backbone=dict(_delete_=True, type='TimmFeatures', **{TINY}),\n"
+        f'    neck=dict(in_channels={feature_channels(**TINY)}, out_channels=8, num_outs=4),\n'
+        '    decode_head=dict(in_channels=[8] * 4, in_index=[0, 1, 2, 3], feature_strides=[4, 8, 16, 32],\n'
+        f'        channels=8, {head}))\n'
         "pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(96, 64), keep_ratio=True),\n"
         "    dict(type='LoadAnnotations'), dict(type='PackSegInputs')]\n"
         f"test_dataloader = dict(dataset=dict(data_root='{ROOT / 'data/nuclei'}', pipeline=pipeline))\n"

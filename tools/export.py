@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 
 try:
+    from tools import export_formats as formats
     from tools import models, pictures, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import export_formats as formats  # type: ignore[no-redef]
     import models  # type: ignore[no-redef]
     import pictures  # type: ignore[no-redef]
     import score  # type: ignore[no-redef]
@@ -40,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument('--model', '-m', metavar='NAME', help="a name of ours or of timm's own")
     what.add_argument('--config', help='config of a detector or segmentor, with --checkpoint')
     parser.add_argument('--checkpoint', help='weights, in any layout that the model can be loaded from')
-    parser.add_argument('--output', '-o', help='the file to write (default: NAME.onnx)')
+    parser.add_argument('--output', '-o', help='the file to write (default: NAME.onnx, or NAME.xml)')
     size = parser.add_mutually_exclusive_group()
     size.add_argument('--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="default: the model's own")
     size.add_argument('--img-size', nargs='+', type=int, metavar='SIDE', help='side, or height and width, in pixels')
@@ -69,9 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         f'(default: on {IMAGES} of them if they lie on disk)',
     )
     parser.add_argument(
-        '--images', type=int, help=f'pictures to take of --samples or for the metric (default: {IMAGES})'
+        '--images', type=int, help=f'pictures to take of --samples or for the metric (default: {IMAGES}), or of --calibration (default: '
+        f'{formats.PICTURES})'
     )
     parser.add_argument('--device', help='where the metric is measured: cpu (the default), cuda or cuda:N')
+    formats.add_arguments(parser)
     parser.add_argument('--normalize', action='store_true', help='put (x - mean) / std into the file')
     return parser
 
@@ -87,20 +91,22 @@ def main(args: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(args)
     try:
-        _print(_export(options))
+        report, lines = _export(options)
+        _print(report, lines)
     except (ValueError, ImportError, OSError) as error:
         print(f'export.py: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
     return 0
 
 
-def _export(options: argparse.Namespace) -> 'ExportReport':
+def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
     from backbones.deploy import export_onnx
 
     if options.checkpoint and not Path(options.checkpoint).is_file():
         raise ValueError(f'--checkpoint: there is no file {options.checkpoint}')
     if options.images is not None and options.images < 1:
         raise ValueError(f'--images must be at least 1, but is {options.images}')
+    formats.check(options)
     name = options.model or Path(options.config).stem
     facts: dict[str, Any] = {}
     if options.config:
@@ -110,9 +116,18 @@ def _export(options: argparse.Namespace) -> 'ExportReport':
         config, model = None, _timm_model(options)
     _check_kind(options, model)
     facts['input_size'] = _input_size(options, model) or facts.get('input_size')
-    return export_onnx(
-        model.eval(),
-        Path(options.output or f'{name}.onnx'),
+    measure, samples = _measure(options, config, model), _samples(options, model)
+    pictures = _calibration(options, config, model.eval())
+    output = Path(options.output or f'{name}{formats.ENDINGS[options.format]}')
+    with formats.source(options, output) as path:
+        report = export_onnx(model, path, samples=samples, measure=measure, **_settings(options), **facts)
+        other = None if measure is None else _measure(options, config, model, None)
+        return report, formats.derive(options, path, output, pictures, other)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What `export_onnx` is told of the command line."""
+    return dict(
         batch_size=options.batch_size,
         dynamic=DYNAMIC[options.dynamic],
         opset=options.opset,
@@ -120,10 +135,18 @@ def _export(options: argparse.Namespace) -> 'ExportReport':
         normalize=options.normalize,
         argmax=options.argmax,
         nms=options.nms is not False,
-        samples=_samples(options, model),
-        measure=_measure(options, config, model),
-        **facts,
     )
+
+
+def _calibration(options: argparse.Namespace, config: Any, model: 'nn.Module') -> Any:
+    """Pictures of --calibration as the file takes them."""
+    if not options.calibration:
+        return None
+    paths = pictures.find('--calibration', options.calibration, options.images or formats.PICTURES)
+    if config is not None:
+        with score.quiet():
+            return score.prepared(config, model, paths, not options.normalize)
+    return [picture[None].numpy() for picture in pictures.load(model, paths, not options.normalize)]
 
 
 def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
@@ -136,13 +159,12 @@ def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
     for flag in (flag for flag, given in asked.items() if given and not segmentor):
         raise ValueError(f'{flag} goes with a segmentor alone, but {type(model).__name__} has no decode_head')
     if options.nms is not None and not detector:
-        raise ValueError(
-            f'--{"" if options.nms else "no-"}nms goes with a detector alone, which {type(model).__name__} is not'
-        )
+        flag = '--nms' if options.nms else '--no-nms'
+        raise ValueError(f'{flag} goes with a detector alone, but {type(model).__name__} is none')
     if options.metric and (not options.config or options.nms is False):
         raise ValueError('--metric needs a --config with test data, and a file that gives boxes or classes')
-    if options.images is not None and not options.samples and (not options.config or options.metric is False):
-        raise ValueError('--images has no effect without --samples and without a metric')
+    if options.images is not None and not (options.samples or options.calibration) and (not options.config or options.metric is False):
+        raise ValueError('--images has no effect without --samples, --calibration and a metric')
     if options.device is not None and (not options.config or options.metric is False):
         raise ValueError('--device has no effect without a metric: a model is traced and compared on the CPU')
     if options.device is not None:
@@ -154,8 +176,10 @@ def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
             raise ValueError(f'--device {options.device} cannot be used here: {str(error).splitlines()[0]}') from error
 
 
-def _measure(options: argparse.Namespace, config: Any, model: 'nn.Module') -> Callable[[Path], dict[str, Any]] | None:
-    """What scores the finished file; None where that is not asked for and cannot be done."""
+def _measure(
+    options: argparse.Namespace, config: Any, model: 'nn.Module', tolerance: float | None = score.TOLERANCE
+) -> Callable[[Path], dict[str, Any]] | None:
+    """What scores a finished file; None where that is not asked for and cannot be done."""
     if config is None or options.metric is False:
         return None
     from backbones.deploy.detector import is_detector
@@ -174,16 +198,12 @@ def _measure(options: argparse.Namespace, config: Any, model: 'nn.Module') -> Ca
     elif reason:
         raise ValueError(f'--metric cannot be measured: {reason}')
     images = options.images or (None if options.metric else IMAGES)
-    return lambda path: _scored(config, model, path, images, options.device or 'cpu')
-
-
-def _scored(config: Any, model: 'nn.Module', path: Path, images: int | None, device: str) -> dict[str, Any]:
     from rich.progress import track
 
     def progress(chosen: Any) -> Any:
         return track(chosen, 'Measuring', transient=True)
 
-    return score.measure(config, model, path, images, device, progress)
+    return lambda path: score.measure(config, model, path, images, options.device or 'cpu', progress, tolerance)
 
 
 def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor | None':
@@ -268,7 +288,7 @@ def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
     return found
 
 
-def _print(report: 'ExportReport') -> None:
+def _print(report: 'ExportReport', lines: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -307,6 +327,8 @@ def _print(report: 'ExportReport') -> None:
             f'{drift.error:.1e}, spikes that differ {drift.spikes:.1e}, firing rate {drift.rate:.3f}',
             highlight=False,
         )
+    for line in lines:
+        console.print(line, highlight=False)
     if report.kind == 'detector' and not any(check.boxes for check in report.checks if check.output == 'dets'):
         console.print('Nothing was found in the random pictures: only the maps of the head were compared.')
 

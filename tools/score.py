@@ -38,6 +38,7 @@ def measure(
     images: int | None = None,
     device: str = 'cpu',
     progress: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen,
+    tolerance: float | None = TOLERANCE,
 ) -> dict[str, Any]:
     """COCO AP of a detector or mIoU of a segmentor, with PyTorch and with its exported file.
 
@@ -51,6 +52,7 @@ def measure(
         images: Pictures to take, evenly spaced; all if None.
         device: Where PyTorch runs; ONNX Runtime follows if its build can.
         progress: Wraps the numbers of the pictures as they are gone through.
+        tolerance: Points that both may differ by; None for a file of less precision, which is measured and not judged.
 
     Returns:
         `name` of the metric, its values in percent by `pytorch` and `onnxruntime`, the `gap`, `pictures` that were
@@ -58,7 +60,7 @@ def measure(
 
     Raises:
         ValueError: The data are not there, the file does not take the pictures or, as `Disagreement`, both differ by
-            more than `TOLERANCE`; a spiking network's may, since its spikes follow the rounding.
+            more than the tolerance; a spiking network's may, since its spikes follow the rounding.
     """
     from backbones.deploy.spikes import neurons
     from backbones.deploy.verify import Disagreement
@@ -77,12 +79,37 @@ def measure(
             model.cpu()
         found = {name: dict(evaluator.evaluate(len(chosen))) for name, evaluator in evaluators.items()}
     result = _summary(found, len(chosen), len(dataset))
-    if result['gap'] > TOLERANCE * 1.001 and not neurons(model):
+    if tolerance is not None and result['gap'] > tolerance * 1.001 and not neurons(model):
         raise Disagreement(
-            f'{result["name"]} must be the same to {TOLERANCE} points, but on {len(chosen)} pictures it is '
+            f'{result["name"]} must be the same to {tolerance} points, but on {len(chosen)} pictures it is '
             f'{result["pytorch"]:.2f} with PyTorch and {result["onnxruntime"]:.2f} with the exported file.'
         )
     return result
+
+
+def prepared(config: Any, model: Any, paths: Sequence[Path], normalize: bool) -> list[Any]:
+    """Pictures as the exported file takes them, arrays (1, C, H, W), read and resized as the test pipeline does it.
+
+    Args:
+        config: Config with `test_dataloader`.
+        model: Its model.
+        paths: Files.
+        normalize: Whether mean and standard deviation are taken off; else the file does it.
+    """
+    from mmengine.dataset import Compose
+    from mmengine.registry import init_default_scope
+
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    steps = [step for step in config.test_dataloader['dataset']['pipeline'] if 'LoadAnnotations' not in step['type']]
+    pipeline, found = Compose(steps), []
+    for path in paths:
+        data: Any = pipeline({'img_path': str(path), 'img_id': 0, 'reduce_zero_label': False, 'seg_fields': []})
+        data = {'inputs': [data['inputs']], 'data_samples': [data['data_samples']]}
+        image = model.data_preprocessor(data, False)['inputs']
+        if not normalize:
+            image = image * model.data_preprocessor.std + model.data_preprocessor.mean
+        found.append(image.numpy())
+    return found
 
 
 @contextlib.contextmanager

@@ -81,29 +81,38 @@ def check_target(path: str | os.PathLike) -> None:
         )
 
 
-def place(part: str | os.PathLike, path: str | os.PathLike, facts: Mapping[str, Any]) -> None:
+def place(
+    part: str | os.PathLike,
+    path: str | os.PathLike,
+    facts: Mapping[str, Any],
+    others: Sequence[str | os.PathLike] = (),
+) -> None:
     """Move a finished file to its place, with its card beside it: both or none.
 
     Args:
-        part: The finished file, in the folder where it goes.
+        part: The finished file, on the disk where it goes.
         path: Where it goes.
-        facts: What the card says, but for the file's name, size and hash and the date.
+        facts: What the card says, but for names, sizes and hashes of the files and the date; those of a card that was
+            read are left aside.
+        others: Finished files that belong to it, which go beside it under its name and their own ending.
 
     Raises:
         OSError: The folder cannot be written to; it is left as it was.
     """
     path, card_file = Path(path), card_path(path)
+    moves = [(Path(part), path)] + [(Path(other), path.with_suffix(Path(other).suffix)) for other in others]
     card = {
-        'card': CARD,
-        'files': [file_entry(part, path.name)],
-        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         **facts,
+        'card': CARD,
+        'files': [file_entry(source, target.name) for source, target in moves],
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
     }
     before = card_file.read_bytes() if card_file.exists() else None
     _write(card_file, json.dumps(_plain(card), indent=1, ensure_ascii=False).encode() + b'\n')
     try:
-        os.chmod(part, 0o644)
-        os.replace(part, path)
+        for source, target in reversed(moves):
+            os.chmod(source, 0o644)
+            os.replace(source, target)
     except BaseException:
         if before is None:
             card_file.unlink(missing_ok=True)

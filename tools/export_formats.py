@@ -1,0 +1,159 @@
+"""Other forms of an exported ONNX file, for `export.py`: float16, 8-bit integers, OpenVINO, and TensorRT's command lines."""
+
+import argparse
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ENDINGS = {'onnx': '.onnx', 'openvino': '.xml'}
+PICTURES = 64  # that ranges are taken from if nobody says how many
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--format`, `--half`, `--int8`, `--calibration` and `--tensorrt`."""
+    add = parser.add_argument
+    add('--format', choices=ENDINGS, default='onnx', help='onnx (the default), or openvino: .xml with .bin')
+    add('--half', action='store_true', help='float16, but for what needs float32 on the pictures of --calibration; '
+        'with --format openvino the weights alone')  # fmt: skip
+    add('--int8', action='store_true', help='8-bit integers, but for layers that spoil the outputs')
+    add('--calibration', metavar='FOLDER', help='real pictures to measure on, for --half and --int8')
+    add('--tensorrt', action='store_true', help="write trtexec's command lines for TensorRT 10 and 11 beside the file, "
+        'and the files of --half and --int8 as NAME_half.onnx and NAME_int8.onnx')  # fmt: skip
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ValueError: One flag rules out another, or needs one that is not given.
+    """
+    openvino, measured = options.format == 'openvino', options.int8 or (options.half and options.format == 'onnx')
+    if options.tensorrt and openvino:
+        raise ValueError('--tensorrt goes with --format onnx: TensorRT does not read files of OpenVINO')
+    if options.half and options.int8 and not options.tensorrt:
+        raise ValueError('--half and --int8 are two files: give one of them, or --tensorrt, which writes both')
+    if measured and not options.calibration:
+        flag = '--int8' if options.int8 else '--half'
+        raise ValueError(f'{flag} needs --calibration FOLDER, with real pictures of the kind that the model will see')
+    if options.calibration and not measured:
+        raise ValueError('--calibration has no effect without --int8 or --half: nothing is measured on pictures')
+    if options.calibration and not Path(options.calibration).is_dir():
+        raise ValueError(f'--calibration: there is no folder {options.calibration}')
+
+
+@contextlib.contextmanager
+def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
+    """Where the float32 ONNX file goes: the output itself if that is asked for, else a folder that is gone afterwards."""
+    derived = options.format != 'onnx' or options.half or options.int8
+    if options.tensorrt or not derived:
+        yield output
+        return
+    if not output.parent.is_dir():
+        raise ValueError(f'--output must name a file in a folder that exists, but got {output}')
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
+        yield Path(folder) / f'{output.stem}.onnx'
+
+
+def derive(
+    options: argparse.Namespace, path: Path, output: Path, pictures: Any, measure: Callable[[Path], Any] | None
+) -> list[str]:
+    """Write what else is asked for, each with its card.
+
+    Args:
+        options: The command line.
+        path: The float32 ONNX file.
+        output: What the user asked for.
+        pictures: Batches as the file takes them; None if no flag needs them.
+        measure: Gives the metric of a config for an ONNX file.
+
+    Returns:
+        A line on each file.
+    """
+    lines, made = [], {}
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
+        if options.format == 'openvino':
+            return [_openvino(options, path, Path(folder) / output.name, output, pictures)]
+        for flag, write in (('half', _half), ('int8', _int8)):
+            if getattr(options, flag):
+                made[flag] = output.with_name(f'{output.stem}_{flag}.onnx') if options.tensorrt else output
+                part = Path(folder) / f'{flag}.onnx'
+                line, facts = write(path, part, pictures)
+                metric = None if measure is None else measure(part)
+                _place(part, path, made[flag], {**facts, 'metric': metric})
+                lines.append(f'{made[flag]}: {line}' + (f'; {_metric(metric)}' if metric else ''))
+    if options.tensorrt:
+        from backbones.deploy.tensorrt import write_recipes
+
+        lines.append(f'{write_recipes(path, **made)}: how TensorRT builds engines of it')
+    return lines
+
+
+def _half(path: Path, part: Path, pictures: Any) -> tuple[str, dict[str, Any]]:
+    from backbones.deploy.half import to_half
+
+    report = to_half(path, part, pictures)
+    line = (
+        f'float16, {report.half} operators, {len(report.kept)} stay float32; headroom {report.headroom:.3g}, lowest '
+        f'cosine {report.cosine:.6f}; {_changes(report)}'
+    )
+    return line, {'precision': 'float16', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
+
+
+def _int8(path: Path, part: Path, pictures: Any) -> tuple[str, dict[str, Any]]:
+    from backbones.deploy.quantize import quantize
+
+    report = quantize(path, part, pictures)
+    line = (
+        f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; signal to noise '
+        f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; {_changes(report)}'
+    )
+    return line, {'precision': 'int8', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
+
+
+def _openvino(options: argparse.Namespace, path: Path, part: Path, output: Path, pictures: Any) -> str:
+    import numpy as np
+
+    from backbones.deploy.openvino import export_openvino, target
+
+    target(output)
+    report = export_openvino(path, part, half=options.half)
+    facts: dict[str, Any] = {'precision': 'float16' if options.half else 'float32'}
+    facts |= {'format': 'openvino', 'openvino': [vars(check) for check in report.checks]}
+    error = max(check.error for check in report.checks)
+    line = f'OpenVINO {report.version}, {report.size / 1e6:.1f} MB, largest error beside the ONNX file {error:.1e}'
+    if options.int8:
+        from backbones.deploy.openvino_int8 import quantize_openvino
+
+        small = part.with_name(f'int8_{part.name}')
+        found = quantize_openvino(part, small, np.concatenate(pictures))
+        part, facts['precision'] = small, 'int8'
+        facts['changes'] = {'error': found.error, 'top1': found.top1, 'boxes': found.boxes, 'pictures': found.pictures}
+        line += f'; int8 by NNCF {found.version}: {found.size / 1e6:.1f} MB, ' + ', '.join(
+            f'{name} {value:.3g}' for name, value in [*found.error.items(), ('same top-1', found.top1), ('same boxes', found.boxes)]
+            if value is not None
+        )
+    _place(part, path, output, facts, [part.with_suffix('.bin')])
+    return f'{output}: {line}'
+
+
+def _place(part: Path, path: Path, output: Path, facts: dict[str, Any], others: list[Path] | None = None) -> None:
+    """Move a finished file to its place, with the card of what it was made from and the new facts."""
+    from backbones.deploy.card import check_target, place, read_card
+
+    check_target(output)
+    card = read_card(path)
+    place(part, output, {**card, **facts, 'made_from': card['files'][0]}, others or [])
+
+
+def _changes(report: Any) -> str:
+    words = []
+    for change in report.changes:
+        words += [f'{change.output}: error {change.error:.2g}' + (f', same top-1 {change.top1:.1%}' if change.top1 is not None else '')]
+    return '; '.join(words)
+
+
+def _metric(metric: dict[str, Any]) -> str:
+    return '{name} {onnxruntime:.2f} ({pytorch:.2f} with PyTorch) on {pictures} pictures'.format(**metric)
