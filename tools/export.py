@@ -71,8 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         f'(default: on {IMAGES} of them if they lie on disk)',
     )
     parser.add_argument(
-        '--images', type=int, help=f'pictures to take of --samples or for the metric (default: {IMAGES}), or of --calibration (default: '
-        f'{formats.PICTURES})'
+        '--images',
+        type=int,
+        help=f'pictures to take of --samples or for the metric (default: {IMAGES}), or of --calibration (default: '
+        f'{formats.PICTURES})',
     )
     parser.add_argument('--device', help='where the metric is measured: cpu (the default), cuda or cuda:N')
     formats.add_arguments(parser)
@@ -163,7 +165,11 @@ def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
         raise ValueError(f'{flag} goes with a detector alone, but {type(model).__name__} is none')
     if options.metric and (not options.config or options.nms is False):
         raise ValueError('--metric needs a --config with test data, and a file that gives boxes or classes')
-    if options.images is not None and not (options.samples or options.calibration) and (not options.config or options.metric is False):
+    if (
+        options.images is not None
+        and not (options.samples or options.calibration)
+        and (not options.config or options.metric is False)
+    ):
         raise ValueError('--images has no effect without --samples, --calibration and a metric')
     if options.device is not None and (not options.config or options.metric is False):
         raise ValueError('--device has no effect without a metric: a model is traced and compared on the CPU')
@@ -316,9 +322,11 @@ def _print(report: 'ExportReport', lines: list[str]) -> None:
             '{onnxruntime:.2f} with the file.'.format(**report.metric),
             highlight=False,
         )
+    there = report.path.is_file()  # else other files were made of it, and it is gone
     console.print(
-        f'{report.path}: {report.kind}, {report.nodes} operators of opset {report.opset}, '
-        f'{report.size / 1e6:.1f} MB, {free}; outputs {", ".join(report.outputs)}; card {report.card.name}',
+        f'{report.path if there else "ONNX on the way"}: {report.kind}, {report.nodes} operators of opset '
+        f'{report.opset}, {report.size / 1e6:.1f} MB, {free}; outputs {", ".join(report.outputs)}'
+        + (f'; card {report.card.name}' if there else ''),
         highlight=False,
     )
     for runtime, drift in report.drift.items():

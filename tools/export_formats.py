@@ -1,8 +1,7 @@
-"""Other forms of an exported ONNX file, for `export.py`: float16, 8-bit integers, OpenVINO, and TensorRT's command lines."""
+"""Other forms of an exported ONNX file, for `export.py`: float16, 8-bit integers, OpenVINO, TensorRT's commands."""
 
 import argparse
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,13 +39,18 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f'{flag} needs --calibration FOLDER, with real pictures of the kind that the model will see')
     if options.calibration and not measured:
         raise ValueError('--calibration has no effect without --int8 or --half: nothing is measured on pictures')
+    if openvino:
+        from backbones.deploy.openvino import require
+
+        for package in ('openvino', 'nncf')[: 1 + options.int8]:
+            require(package)
     if options.calibration and not Path(options.calibration).is_dir():
         raise ValueError(f'--calibration: there is no folder {options.calibration}')
 
 
 @contextlib.contextmanager
 def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
-    """Where the float32 ONNX file goes: the output itself if that is asked for, else a folder that is gone afterwards."""
+    """Where the float32 ONNX file goes: to the output if that is asked for, else to a folder for the time being."""
     derived = options.format != 'onnx' or options.half or options.int8
     if options.tensorrt or not derived:
         yield output
@@ -131,10 +135,9 @@ def _openvino(options: argparse.Namespace, path: Path, part: Path, output: Path,
         found = quantize_openvino(part, small, np.concatenate(pictures))
         part, facts['precision'] = small, 'int8'
         facts['changes'] = {'error': found.error, 'top1': found.top1, 'boxes': found.boxes, 'pictures': found.pictures}
-        line += f'; int8 by NNCF {found.version}: {found.size / 1e6:.1f} MB, ' + ', '.join(
-            f'{name} {value:.3g}' for name, value in [*found.error.items(), ('same top-1', found.top1), ('same boxes', found.boxes)]
-            if value is not None
-        )
+        values = {**found.error, 'same top-1': found.top1, 'same boxes': found.boxes}
+        words = [f'{name} {value:.3g}' for name, value in values.items() if value is not None]
+        line += f'; int8 by NNCF {found.version}, {found.size / 1e6:.1f} MB: {", ".join(words)}'
     _place(part, path, output, facts, [part.with_suffix('.bin')])
     return f'{output}: {line}'
 
@@ -149,10 +152,15 @@ def _place(part: Path, path: Path, output: Path, facts: dict[str, Any], others: 
 
 
 def _changes(report: Any) -> str:
+    """Each output beside that of the float32 file."""
     words = []
     for change in report.changes:
-        words += [f'{change.output}: error {change.error:.2g}' + (f', same top-1 {change.top1:.1%}' if change.top1 is not None else '')]
-    return '; '.join(words)
+        words.append(f'{change.output}: error {change.error:.2g}')
+        if change.top1 is not None:
+            words.append(f'same top-1 {change.top1:.1%}')
+        if change.boxes is not None:
+            words.append(f'same boxes {change.boxes:.1%}')
+    return ', '.join(words)
 
 
 def _metric(metric: dict[str, Any]) -> str:

@@ -15,54 +15,48 @@ __all__ = ['HEAVY', 'MOVERS', 'decoding', 'rules']
 
 HEAVY = {'Conv', 'ConvTranspose', 'DeformConv', 'Einsum', 'Gemm', 'MatMul'}
 # What passes values on as they are.
-MOVERS = set(
-    [
-        'Concat',
-        'DepthToSpace',
-        'Expand',
-        'Flatten',
-        'Gather',
-        'GatherElements',
-        'GatherND',
-        'Identity',
-        'Pad',
-        'Reshape',
-        'Slice',
-        'SpaceToDepth',
-        'Split',
-        'Squeeze',
-        'Tile',
-        'Transpose',
-        'Unsqueeze',
-    ]
-)
-NORMS = set(
-    [
-        'BatchNormalization',
-        'GroupNormalization',
-        'InstanceNormalization',
-        'LayerNormalization',
-        'LpNormalization',
-        'LRN',
-        'MeanVarianceNormalization',
-        'RMSNormalization',
-    ]
-)
-SUMS = set(
-    [
-        'CumSum',
-        'GlobalAveragePool',
-        'GlobalLpPool',
-        'ReduceL1',
-        'ReduceL2',
-        'ReduceLogSum',
-        'ReduceLogSumExp',
-        'ReduceMean',
-        'ReduceProd',
-        'ReduceSum',
-        'ReduceSumSquare',
-    ]
-)
+MOVERS = {
+    'Concat',
+    'DepthToSpace',
+    'Expand',
+    'Flatten',
+    'Gather',
+    'GatherElements',
+    'GatherND',
+    'Identity',
+    'Pad',
+    'Reshape',
+    'Slice',
+    'SpaceToDepth',
+    'Split',
+    'Squeeze',
+    'Tile',
+    'Transpose',
+    'Unsqueeze',
+}
+NORMS = {
+    'BatchNormalization',
+    'GroupNormalization',
+    'InstanceNormalization',
+    'LayerNormalization',
+    'LpNormalization',
+    'LRN',
+    'MeanVarianceNormalization',
+    'RMSNormalization',
+}
+SUMS = {
+    'CumSum',
+    'GlobalAveragePool',
+    'GlobalLpPool',
+    'ReduceL1',
+    'ReduceL2',
+    'ReduceLogSum',
+    'ReduceLogSumExp',
+    'ReduceMean',
+    'ReduceProd',
+    'ReduceSum',
+    'ReduceSumSquare',
+}
 NAMED = {
     **dict.fromkeys(('Softmax', 'LogSoftmax'), 'softmax'),
     **dict.fromkeys(NORMS, 'norm'),
@@ -72,51 +66,47 @@ NAMED = {
     **dict.fromkeys(('GridSample', 'AffineGrid'), 'coordinates'),
 }
 # Where a rounded value decides.
-THRESHOLDS = set(
-    [
-        'ArgMax',
-        'ArgMin',
-        'Ceil',
-        'Equal',
-        'Floor',
-        'Greater',
-        'GreaterOrEqual',
-        'Less',
-        'LessOrEqual',
-        'Mod',
-        'Round',
-        'Sign',
-        'TopK',
-    ]
-)
+THRESHOLDS = {
+    'ArgMax',
+    'ArgMin',
+    'Ceil',
+    'Equal',
+    'Floor',
+    'Greater',
+    'GreaterOrEqual',
+    'Less',
+    'LessOrEqual',
+    'Mod',
+    'Round',
+    'Sign',
+    'TopK',
+}
 # What a neuron's charge is made of: arithmetic of each position for itself.
-ARITHMETIC = set(
-    [
-        'Abs',
-        'Add',
-        'And',
-        'Cast',
-        'Clip',
-        'Div',
-        'Exp',
-        'Max',
-        'Min',
-        'Mul',
-        'Neg',
-        'Not',
-        'Or',
-        'Pow',
-        'Reciprocal',
-        'Relu',
-        'Sigmoid',
-        'Softplus',
-        'Sqrt',
-        'Sub',
-        'Sum',
-        'Tanh',
-        'Where',
-    ]
-)
+ARITHMETIC = {
+    'Abs',
+    'Add',
+    'And',
+    'Cast',
+    'Clip',
+    'Div',
+    'Exp',
+    'Max',
+    'Min',
+    'Mul',
+    'Neg',
+    'Not',
+    'Or',
+    'Pow',
+    'Reciprocal',
+    'Relu',
+    'Sigmoid',
+    'Softplus',
+    'Sqrt',
+    'Sub',
+    'Sum',
+    'Tanh',
+    'Where',
+}
 SQUARES = {'Abs', 'Mul', 'Pow', 'Sub'}
 CHOICES = {'NonMaxSuppression', 'TopK'}
 STEPS = 16  # time steps: the largest matrix over time that is taken for one

@@ -18,7 +18,7 @@ from .sensitive import rules
 __all__ = ['recipes', 'write_recipes']
 
 # Operators that TensorRT 10.x cannot read. Of these 11.2 reads DFT.
-MISSING = set(['AffineGrid', 'BitShift', 'Col2Im', 'DFT', 'Unique'])
+MISSING = {'AffineGrid', 'BitShift', 'Col2Im', 'DFT', 'Unique'}
 RANK = 8  # axes that a tensor may have
 HEADER = """\
 # How to build TensorRT engines from {name}. Not run here: TensorRT was not at hand where this was written, and the
@@ -181,5 +181,7 @@ def _notes(graph: Graph) -> str:
     if max(ranks) > RANK:
         text += f'# TensorRT takes tensors of at most {RANK} axes.\n'
     if any(node.op_type == 'NonMaxSuppression' for node in graph.nodes):
-        text += '# The number of boxes depends on values: build with a TensorRT that reads NonMaxSuppression (8.6 or later).\n'
+        text += (
+            '# The number of boxes depends on values: take a TensorRT that reads NonMaxSuppression (8.6 or later).\n'
+        )
     return text

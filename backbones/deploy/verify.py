@@ -210,7 +210,7 @@ def verify_fused(plain: Any, fused: Any, image: torch.Tensor) -> list[Check]:
 
     Args:
         plain: `Exportable` of the network.
-        fused: `Exportable` of the fused network; spikes of its neurons take the place of the other's.
+        fused: `Exportable` of the fused network; its spikes and proposals take the place of the other's.
         image: Batch of pictures, float64.
 
     Returns:
@@ -221,13 +221,12 @@ def verify_fused(plain: Any, fused: Any, image: torch.Tensor) -> list[Check]:
     """
     given = fused.reference(image)
     moved = None
-    if fused.spikes:
-        spikes = [given[name] for name in fused.spikes]
-        expected, differing = plain.reference_with(image, spikes)
-        moved = _moved(differing, [spike.numel() for spike in spikes])
+    if fused.forced:
+        expected, differing = plain.reference_with(image, {name: given[name] for name in fused.forced})
+        moved = _moved(differing, [given[name].numel() for name in fused.spikes]) if fused.spikes else None
     else:
         expected = plain.reference(image)
-    maps = [name for name in fused.extra if name not in fused.spikes] or list(fused.names)
+    maps = [name for name in fused.extra if name not in fused.forced] or list(fused.names)
     checks = [
         Check(tuple(image.shape), name, compare_tensors(expected[name].numpy(), given[name].numpy()), None, moved)
         for name in maps

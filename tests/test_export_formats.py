@@ -1,0 +1,108 @@
+"""`tools/export.py`: other forms of the file, and what does not go together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+import onnx
+import torch
+from safetensors.torch import save_file
+
+from backbones.deploy.card import read_card
+from backbones.deploy.verify import session
+from registry import NARROW, make
+from tools import export as tool
+
+SETTINGS = {**NARROW['scaling_mlp']}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, and the weights of a narrow network."""
+    folder = tmp_path_factory.mktemp('pictures')
+    generator = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(generator.integers(0, 255, (70, 80, 3), np.uint8)).save(folder / f'{i}.png')
+    torch.manual_seed(0)
+    save_file(make('scaling_mlp_b_6_wi_512', **SETTINGS).state_dict(), folder / 'weights.safetensors')
+    return folder
+
+
+def words(folder: Path, output: Path, *more: str) -> list[str]:
+    settings = [f'{key}={value}' for key, value in SETTINGS.items()]
+    return [
+        *('--model', 'scaling_mlp_b_6_wi_512', '--model-kwargs', *settings, '--dynamic', 'batch'),
+        *('--checkpoint', str(folder / 'weights.safetensors'), '--output', str(output), *more),
+    ]
+
+
+def outputs(path: Path, x: np.ndarray) -> np.ndarray:
+    return session(path).run(None, {'input': x})[0]
+
+
+def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / 'model.onnx'
+    flags = '--half', '--int8', '--tensorrt', '--calibration', str(folder)
+    assert tool.main(words(folder, output, *flags)) == 0, capsys.readouterr().err
+    names = {'model', 'model_half', 'model_int8'}
+    expected = {f'{name}{ending}' for name in names for ending in ('.onnx', '.json')} | {'model.trt.txt'}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    cards = {name: read_card(tmp_path / f'{name}.onnx') for name in names}
+    assert [cards[name].get('precision') for name in sorted(names)] == [None, 'float16', 'int8']
+    for name in ('model_half', 'model_int8'):
+        assert cards[name]['made_from'] == cards['model']['files'][0]
+        assert cards[name]['input'] == cards['model']['input']
+        assert cards[name]['files'][0]['bytes'] < cards['model']['files'][0]['bytes']
+    x = 0.2 * torch.randn(3, *cards['model']['input']['size'], generator=torch.Generator().manual_seed(0)).numpy()
+    wanted = outputs(output, x)
+    for name, limit in (('model_half', 0.02), ('model_int8', 0.3)):
+        assert 0 < np.abs(outputs(tmp_path / f'{name}.onnx', x) - wanted).max() <= limit * np.abs(wanted).max()
+    kinds = {tensor.data_type for tensor in onnx.load(tmp_path / 'model_half.onnx').graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert 'QuantizeLinear' in {node.op_type for node in onnx.load(tmp_path / 'model_int8.onnx').graph.node}
+    text = (tmp_path / 'model.trt.txt').read_text()
+    assert all(f'--onnx={name}.onnx' in text for name in names)
+
+
+def test_openvino_takes_the_place_of_the_onnx_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    openvino = pytest.importorskip('openvino')
+    output = tmp_path / 'model.xml'
+    assert tool.main(words(folder, output, '--format', 'openvino', '--half')) == 0, capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {'model.xml', 'model.bin', 'model.json'}
+    card = read_card(output)
+    assert (card['format'], card['precision']) == ('openvino', 'float16')
+    assert [entry['name'] for entry in card['files']] == ['model.xml', 'model.bin']
+    run = openvino.Core().compile_model(output, 'CPU')
+    assert run(np.zeros((2, *card['input']['size']), np.float32))[0].shape == (2, card['outputs'][0]['shape'][1])
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--half'], '--half needs --calibration FOLDER'),
+        (['--int8'], '--int8 needs --calibration FOLDER'),
+        (['--int8', '--calibration', 'nowhere'], '--calibration: there is no folder nowhere'),
+        (['--int8', '--calibration', 'EMPTY'], '--calibration must name a folder with at least one picture'),
+        (['--calibration', 'FOLDER'], '--calibration has no effect'),
+        (['--half', '--int8', '--calibration', 'FOLDER'], 'two files'),
+        (['--tensorrt', '--format', 'openvino'], '--tensorrt goes with --format onnx'),
+        (['--format', 'openvino', '--output', 'EMPTY/model.onnx'], 'ends in .xml'),
+    ],
+)
+def test_what_does_not_go_together(
+    flags: list[str], message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip('openvino')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    flags = [flag.replace('FOLDER', str(folder)).replace('EMPTY', str(empty)) for flag in flags]
+    assert tool.main(words(folder, tmp_path / 'model.onnx', *flags)) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith('export.py: ')
+    assert message in error
+    assert [path.name for path in tmp_path.rglob('*')] == ['empty']
