@@ -47,7 +47,7 @@ def outputs(path: Path, x: np.ndarray) -> np.ndarray:
 
 def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / 'model.onnx'
-    flags = '--half', '--int8', '--tensorrt', '--calibration', str(folder)
+    flags = '--half', '--int8', '--reduce-range', '--tensorrt', '--calibration', str(folder)
     assert tool.main(words(folder, output, *flags)) == 0, capsys.readouterr().err
     names = {'model', 'model_half', 'model_int8'}
     expected = {f'{name}{ending}' for name in names for ending in ('.onnx', '.json')} | {'model.trt.txt'}
@@ -84,6 +84,7 @@ def test_openvino_takes_the_place_of_the_onnx_file(folder: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
+        (['--reduce-range'], '--reduce-range has no effect'),
         (['--half'], '--half needs --calibration FOLDER'),
         (['--int8'], '--int8 needs --calibration FOLDER'),
         (['--int8', '--calibration', 'nowhere'], '--calibration: there is no folder nowhere'),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ENDINGS = {'onnx': '.onnx', 'openvino': '.xml'}
+OVERFLOW = 3.0  # decibels by which the kernels of a processor may be worse than the file
 PICTURES = 64  # that ranges are taken from if nobody says how many
 
 
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--half', action='store_true', help='float16, but for what needs float32 on the pictures of --calibration; '
         'with --format openvino the weights alone')  # fmt: skip
     add('--int8', action='store_true', help='8-bit integers, but for layers that spoil the outputs')
+    add('--reduce-range', action='store_true', help='weights of seven bits, for --int8 files that run on x86 processors '
+        'without VNNI, where sums of products of eight bits overflow')  # fmt: skip
     add('--calibration', metavar='FOLDER', help='real pictures to measure on, for --half and --int8')
     add('--tensorrt', action='store_true', help="write trtexec's command lines for TensorRT 10 and 11 beside the file, "
         'and the files of --half and --int8 as NAME_half.onnx and NAME_int8.onnx')  # fmt: skip
@@ -37,6 +40,8 @@ def check(options: argparse.Namespace) -> None:
     if measured and not options.calibration:
         flag = '--int8' if options.int8 else '--half'
         raise ValueError(f'{flag} needs --calibration FOLDER, with real pictures of the kind that the model will see')
+    if options.reduce_range and (not options.int8 or openvino):
+        raise ValueError('--reduce-range has no effect without --int8 and --format onnx')
     if options.calibration and not measured:
         raise ValueError('--calibration has no effect without --int8 or --half: nothing is measured on pictures')
     if openvino:
@@ -84,7 +89,7 @@ def derive(
             if getattr(options, flag):
                 made[flag] = output.with_name(f'{output.stem}_{flag}.onnx') if options.tensorrt else output
                 part = Path(folder) / f'{flag}.onnx'
-                line, facts = write(path, part, pictures)
+                line, facts = write(path, part, pictures, options)
                 metric = None if measure is None else measure(part)
                 _place(part, path, made[flag], {**facts, 'metric': metric})
                 lines.append(f'{made[flag]}: {line}' + (f'; {_metric(metric)}' if metric else ''))
@@ -95,7 +100,7 @@ def derive(
     return lines
 
 
-def _half(path: Path, part: Path, pictures: Any) -> tuple[str, dict[str, Any]]:
+def _half(path: Path, part: Path, pictures: Any, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from backbones.deploy.half import to_half
 
     report = to_half(path, part, pictures)
@@ -106,14 +111,19 @@ def _half(path: Path, part: Path, pictures: Any) -> tuple[str, dict[str, Any]]:
     return line, {'precision': 'float16', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
 
 
-def _int8(path: Path, part: Path, pictures: Any) -> tuple[str, dict[str, Any]]:
+def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from backbones.deploy.quantize import quantize
 
-    report = quantize(path, part, pictures)
+    report = quantize(path, part, pictures, reduce_range=options.reduce_range)
     line = (
         f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; signal to noise '
         f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; {_changes(report)}'
     )
+    if report.snr_here < report.snr - OVERFLOW:
+        line += (
+            f'; but {report.snr_here:.1f} dB in the kernels of this processor, whose sums overflow: --reduce-range '
+            'makes a file for such processors'
+        )
     return line, {'precision': 'int8', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
 
 
