@@ -17,6 +17,7 @@ from backbones.deploy.card import read_card
 from backbones.deploy.verify import session
 from registry import NARROW, make
 from tools import export as tool
+from tools import pictures
 
 SETTINGS = {**NARROW['scaling_mlp']}
 
@@ -58,7 +59,7 @@ def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: p
         assert cards[name]['made_from'] == cards['model']['files'][0]
         assert cards[name]['input'] == cards['model']['input']
         assert cards[name]['files'][0]['bytes'] < cards['model']['files'][0]['bytes']
-    x = 0.2 * torch.randn(3, *cards['model']['input']['size'], generator=torch.Generator().manual_seed(0)).numpy()
+    x = pictures.load(make('scaling_mlp_b_6_wi_512', **SETTINGS), folder.glob('*.png')).numpy()
     wanted = outputs(output, x)
     for name, limit in (('model_half', 0.02), ('model_int8', 0.3)):
         assert 0 < np.abs(outputs(tmp_path / f'{name}.onnx', x) - wanted).max() <= limit * np.abs(wanted).max()

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--half', action='store_true', help='float16, but for what needs float32 on the pictures of --calibration; '
         'with --format openvino the weights alone')  # fmt: skip
     add('--int8', action='store_true', help='8-bit integers, but for layers that spoil the outputs')
-    add('--reduce-range', action='store_true', help='weights of seven bits, for --int8 files that run on x86 processors '
-        'without VNNI, where sums of products of eight bits overflow')  # fmt: skip
+    add('--reduce-range', action='store_true', help='weights of seven bits, for x86 processors without VNNI, where '
+        'sums of products of eight bits overflow')  # fmt: skip
     add('--calibration', metavar='FOLDER', help='real pictures to measure on, for --half and --int8')
     add('--tensorrt', action='store_true', help="write trtexec's command lines for TensorRT 10 and 11 beside the file, "
         'and the files of --half and --int8 as NAME_half.onnx and NAME_int8.onnx')  # fmt: skip
