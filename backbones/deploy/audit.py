@@ -87,8 +87,8 @@ class AuditReport:
         """The worst verdict of a runtime, over all nodes or over those of one operator."""
         if runtime not in self.runtimes:
             raise ValueError(f'runtime must be one of {", ".join(self.runtimes)}, but got {runtime!r}.')
-        found = (f.verdict for f in self.findings if f.runtime == runtime and operator in (None, f.operator))
-        return ORDER[max(map(rank, found), default=0)]
+        found = [f for f in self.findings if f.runtime == runtime and operator in (None, f.operator)]
+        return ORDER[max((rank(finding.verdict) for finding in found), default=0)]
 
     def passed(self, runtime: str, allow_unknown: bool = False) -> bool:
         """Whether the runtime takes every node; 'slow' passes, 'unknown' only if it is allowed to."""
