@@ -8,13 +8,15 @@ import numpy as np
 import onnx
 import torch
 
+from backbones.deploy.audit import audit
 from backbones.deploy.verify import session
 
 ROOT = Path(__file__).parents[1]
+RUNTIMES = ('tensorrt-10.3', 'onnxruntime-cpu', 'openvino')
 
 
 def check_plain(path: Path) -> None:
-    """Plain ONNX, and nothing of the machine it was written on."""
+    """Plain ONNX that every runtime takes which we write for, and nothing of the machine it was written on."""
     proto = onnx.load(path)
     assert {entry.domain for entry in proto.opset_import} == {''}
     assert not proto.functions
@@ -23,6 +25,11 @@ def check_plain(path: Path) -> None:
     assert all(len(order) <= 4 for order in orders)  # small devices know no other tensors
     assert not kinds & {'DFT', 'Loop', 'If', 'Scan', 'SequenceAt', 'BatchNormalization'}
     assert str(ROOT).encode() not in path.read_bytes()
+    report = audit(path, RUNTIMES)
+    found = [
+        (f.runtime, f.operator, f.verdict, f.reason) for f in report.findings if f.verdict in ('refused', 'unknown')
+    ]
+    assert all(report.passed(runtime) for runtime in RUNTIMES), found
 
 
 def metadata(path: Path) -> dict:

@@ -3,7 +3,7 @@
 - Every ```python block runs, top to bottom, all in one process. A block that begins with `# needs ...` (a file or a
   machine that a test lacks) is only compiled.
 - In ```bash blocks every `make TARGET` names a target, every `python tools/...` runs, unless its line ends with
-  `# long`: then the tool and the files that it names must exist.
+  `# long`: then the files that it names must exist.
 
 All of it in an empty folder that links to the repository's, so that relative paths work and outputs land elsewhere.
 """
@@ -38,8 +38,14 @@ COMMANDS = [
     if command.strip()
 ]
 TOOLS = [command for command in COMMANDS if command.startswith('python tools/')]
-SHORT = [command for command in TOOLS if not command.endswith('# long')]
 LONG = [command for command in TOOLS if command.endswith('# long')]
+# the commands of a block follow each other, in one folder
+SHORT = [
+    commands
+    for language, _, code in BLOCKS
+    if language == 'bash'
+    and (commands := [line for line in code.replace('\\\n', ' ').splitlines() if line in TOOLS and line not in LONG])
+]
 
 
 @pytest.fixture
@@ -80,9 +86,10 @@ def test_python_blocks_run(folder: Path) -> None:
     run([sys.executable, 'blocks.py'], folder)
 
 
-@pytest.mark.parametrize('command', SHORT)
-def test_tool_commands_run(command: str, folder: Path) -> None:
-    run([sys.executable, *shlex.split(command, comments=True)[1:]], folder)
+@pytest.mark.parametrize('commands', SHORT)
+def test_tool_commands_run(commands: list[str], folder: Path) -> None:
+    for command in commands:
+        run([sys.executable, *shlex.split(command, comments=True)[1:]], folder)
 
 
 @pytest.mark.parametrize('command', LONG)
@@ -90,7 +97,11 @@ def test_long_commands_name_what_exists(command: str) -> None:
     words = shlex.split(command, comments=True)[1:]
     named = [word for word in words if re.match(r'(tools|configs|data|checkpoints)/', word)]
     assert [word for word in named if not (ROOT / word).exists()] == []
-    run([sys.executable, words[0], '--help'], ROOT)
+
+
+@pytest.mark.parametrize('tool', sorted({command.split()[1] for command in TOOLS}))
+def test_tools_explain_themselves(tool: str) -> None:
+    run([sys.executable, tool, '--help'], ROOT)
 
 
 ROWS = {
