@@ -331,6 +331,11 @@ def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.Mod
     for part in (proto, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ''
         del part.metadata_props[:]
+    for node in graph.node:  # TensorRT before 10.9 takes ScatterND without the attribute alone, whatever it says
+        kept = [entry for entry in node.attribute if (entry.name, entry.s) != ('reduction', b'none')]
+        if len(kept) < len(node.attribute):
+            del node.attribute[:]
+            node.attribute.extend(kept)
     del graph.value_info[:]
     used = {node.domain for node in graph.node}
     kinds = {node.op_type for node in graph.node}

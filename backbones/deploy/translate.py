@@ -1,5 +1,6 @@
 """What torch's exporter is told about our own operators: each of them in plain ONNX operators."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ def translations() -> dict[Any, Callable]:
         free.pad._opoverload: _pad,
         max_pool.max_pool._opoverload: _max_pool,
         suppress.keep_scores._opoverload: _keep_scores,
+        operator.pow: _power,
     }
 
 
@@ -55,6 +57,11 @@ def _pad(x, axis: int, before: int, length: Any):
 def _max_pool(x, side: int, stride: int, padding: int):
     values, _ = _op().MaxPool(x, kernel_shape=[side, side], strides=[stride, stride], pads=[padding] * 4)
     return values  # the other output says where they were
+
+
+def _power(base, exponent):
+    """Of sizes, which are whole numbers: TensorRT has powers of these from 10.12 on only."""
+    return _op().Mul(base, base) if exponent == 2 else _op().Pow(base, exponent)
 
 
 def _keep_scores(boxes, scores, iou_threshold: float, most: int):
