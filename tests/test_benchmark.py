@@ -150,6 +150,7 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
         (['--rounds', '0'], '--rounds must be at least 1'),
         (['--batch-size', '0'], '--batch-size must be positive'),
         (['--results-file', 'out.xlsx'], 'must end in .json or .csv'),
+        (['--candidates', 'onnx_int8'], '--calibration FOLDER goes with'),
         (['--plot', 'out.png', '--tasks', 'training'], '--plot shows the forward pass'),
         (['--section', 'A family'], '--section has no effect without --markdown'),
         (['--against', 'nowhere.py'], "there is no file 'nowhere.py'"),

@@ -5,7 +5,8 @@
 
 Candidates: `eager` (PyTorch as it is), `channels_last` (the same, weights and pictures with their channels last),
 `fused` (re-parameterised), `compiled` (fused, `torch.compile`), `onnx` and `openvino` (fused and exported, in ONNX
-Runtime and in OpenVINO) and `reference`, an implementation outside of this project that gets the same weights.
+Runtime and in OpenVINO), `onnx_int8` and `openvino_int8` (the same in 8-bit integers) and `reference`, an
+implementation outside of this project that gets the same weights.
 How it is measured: `HOW` in `benchmark_report.py`, which `--markdown` writes too.
 """
 
@@ -24,19 +25,21 @@ import torch
 
 if __package__:
     from tools import benchmark_models as candidates
-    from tools import benchmark_operators
+    from tools import benchmark_operators, pictures
     from tools import benchmark_report as report
     from tools.models import check_name
 else:  # run as a script: this folder is on the path
     import benchmark_models as candidates
     import benchmark_operators
     import benchmark_report as report
+    import pictures
     from models import check_name
 
 MODEL_TASKS = ('forward', 'training')
 OPERATOR_TASKS = ('operator', 'transform')
 CANDIDATES = (*candidates.TRAINED, 'fused', 'compiled', *candidates.RUNTIMES)
 TASKS = (*MODEL_TASKS, *OPERATOR_TASKS)
+CALIBRATED = 16  # pictures that int8 candidates are quantised on
 TOLERANCE = 1e-3  # largest difference of two candidates' outputs, relative to the largest output
 SPIKING = 1e-2  # the same of spiking networks, for the mean difference
 
@@ -137,6 +140,8 @@ def _model_rows(
         from backbones.deploy import export_onnx
 
         export_onnx(models['eager'], onnx, input_size=picture, dynamic='batch', check=False)  # compared below
+        if options.calibration:
+            _quantize(models['eager'], onnx, options)
     rows = []
     for batch, task in itertools.product(options.batch_size, MODEL_TASKS):
         if task in options.tasks:
@@ -144,10 +149,19 @@ def _model_rows(
             cases = [replace(case, task=task, candidate=candidate, batch=batch) for candidate in names]
             calls = {c.candidate: candidates.call_of(c, models) for c in cases}
             if task == 'forward':
-                _compare(calls, f'{case.label} at batch {batch}', bool(neurons(models['eager'])))
+                exact = {name: call for name, call in calls.items() if not name.endswith('_int8')}
+                _compare(exact, f'{case.label} at batch {batch}', bool(neurons(models['eager'])))
             bar.say(f'{case.label}, {task}, batch {batch}')
             rows += [replace(row, **facts) for row in _rows(cases, calls, options, bar)]
     return rows
+
+
+def _quantize(model: torch.nn.Module, onnx: str, options: argparse.Namespace) -> None:
+    """Write the int8 form of a file."""
+    from backbones.deploy.quantize import quantize
+
+    images = pictures.load(model, pictures.find('--calibration', options.calibration, CALIBRATED))
+    quantize(onnx, candidates.int8_file(onnx), [image[None].numpy() for image in images])
 
 
 def _operator_rows(kind: str, options: argparse.Namespace, bar: Any) -> list[report.Row]:
@@ -222,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--candidates', nargs='+', choices=CANDIDATES, default=['eager', 'fused', 'onnx'])
     add('--against', metavar='PATH[:FACTORY]', help='a Python file outside of the project and the function in it that '
         'builds a reference implementation (default: the function named as the model)')  # fmt: skip
+    add('--calibration', metavar='FOLDER', help='real pictures that the int8 candidates are quantised on')
     add('--batch-size', '-b', nargs='+', type=int, default=[1, 16], metavar='N')
     add('--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="default: each model's own")
     add('--threads', type=int, default=2, help='threads of every candidate (default 2)')
@@ -244,6 +259,9 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f'--{name.replace("_", "-")} must be positive, but is {getattr(options, name)}.')
     if options.results_file and options.results_file.suffix not in ('.json', '.csv'):
         raise ValueError(f'--results-file must end in .json or .csv, but is {options.results_file}.')
+    int8 = any(name.endswith('_int8') for name in options.candidates)
+    if int8 != bool(options.calibration):
+        raise ValueError('--calibration FOLDER goes with onnx_int8 and openvino_int8, and these need it.')
     if options.plot and 'forward' not in options.tasks:
         raise ValueError('--plot shows the forward pass: add forward to --tasks.')
     if options.section and not options.markdown:

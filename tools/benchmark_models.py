@@ -157,8 +157,14 @@ def _openvino(path: str, image: torch.Tensor, threads: int) -> Callable[[], torc
     return lambda: torch.from_numpy(request.infer({0: picture})[0])
 
 
-RUNTIMES = {'onnx': _onnxruntime, 'openvino': _openvino}  # candidates that run an exported file
+# candidates that run an exported file
+RUNTIMES = {'onnx': _onnxruntime, 'openvino': _openvino, 'onnx_int8': _onnxruntime, 'openvino_int8': _openvino}
 TRAINED = ('eager', 'channels_last')  # candidates that train; all others only run
+
+
+def int8_file(onnx: str) -> str:
+    """Where the quantised form of a file lies."""
+    return f'{onnx.removesuffix(".onnx")}_int8.onnx'
 
 
 def image_of(case: Case) -> torch.Tensor:
@@ -169,7 +175,8 @@ def call_of(case: Case, models: dict[str, Any]) -> Callable[[], object]:
     """The function to time or measure, from the models that `models` holds."""
     if case.candidate in RUNTIMES:
         assert case.onnx is not None
-        return RUNTIMES[case.candidate](case.onnx, image_of(case), case.threads)
+        file = int8_file(case.onnx) if case.candidate.endswith('_int8') else case.onnx
+        return RUNTIMES[case.candidate](file, image_of(case), case.threads)
     make = _training_step if case.task == 'training' else _forward
     image = image_of(case)
     if case.candidate == 'channels_last' and image.ndim == 4:
