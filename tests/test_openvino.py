@@ -247,7 +247,22 @@ def test_boxes_of_rounded_weights_need_partners() -> None:
     assert module._compare_boxes('dets', boxes(*rows), boxes(*near), 1e-4, cuts, False)[0] > 1e-4
 
 
-@pytest.mark.parametrize('half', [False, pytest.param(True, marks=[pytest.mark.full])])
+def test_thresholds_are_those_of_the_graph() -> None:
+    nodes = [
+        onnx.helper.make_node('Sigmoid', ['logits'], ['scores']),
+        onnx.helper.make_node('Greater', ['scores', 'least'], ['valid']),
+        onnx.helper.make_node('Sub', ['right', 'left'], ['side']),
+        onnx.helper.make_node('Greater', ['side', 'pixels'], ['large']),
+        onnx.helper.make_node('NonMaxSuppression', ['boxes', 'scores', 'most', 'overlap', 'zero'], ['kept']),
+    ]
+    values = {'least': [0.07], 'pixels': [30.0], 'overlap': [0.45], 'zero': [0.0]}
+    constants = [onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in values.items()]
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, 'graph', [], [], constants))
+    assert module._thresholds(proto) == pytest.approx((0.07, 0.45))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('half', [False, True])
 def test_detector(detector: Path, half: bool, tmp_path: Path) -> None:
     assert module._Source(detector).thresholds == pytest.approx((0.07, 0.45))
     report = export_openvino(detector, tmp_path / 'model.xml', half=half)
