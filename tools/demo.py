@@ -7,22 +7,21 @@ annotated photographs, the ONNX file and `index.html`, one page that holds every
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import demo_page
+    from tools import demo_page, score
 else:  # run as a script: this folder is on the path
     import demo_page
+    import score
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/detection/retinanet_lsnet_t_fpn_bccd.py'
@@ -109,10 +108,10 @@ def _demo(options: argparse.Namespace) -> int:
         raise ValueError(f'--images must be at least 1, but is {options.images}.')
     options.output.mkdir(parents=True, exist_ok=True)
     onnx = options.output / f'{options.config.stem}.onnx'
-    with console.status('Loading OpenMMLab and the detector'), _quiet():
+    with console.status('Loading OpenMMLab and the detector'), score.quiet():
         config, model = _load(options)
         split = _split(config, options.images)
-    with console.status('Exporting to ONNX and comparing the file with the model'), _quiet():
+    with console.status('Exporting to ONNX and comparing the file with the model'), score.quiet():
         report = _export(model, onnx, config, split.classes)
         finders = {TORCH: _torch_finder(model, config), ONNX: _onnx_finder(onnx, model, config)}
     console.print(f'Exported {report.nodes} operators, {report.size / 1e6:.1f} MB, and compared them with the model.')
@@ -144,22 +143,6 @@ def _agree(scores: dict[str, list[float]], console: Any) -> int:
 
 
 # Loading
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the log lines and warnings of other libraries."""
-    import logging
-    import warnings
-
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _load(options: argparse.Namespace) -> tuple[Any, Any]:
@@ -285,7 +268,7 @@ def _score(split: demo_page.Split, boxes: list[dict[str, Any]]) -> list[float]:
 
     if not boxes:
         return [0.0] * (2 + len(split.classes))
-    with _quiet():
+    with score.quiet():
         coco = COCO(split.annotations)
         evaluation = COCOeval(coco, coco.loadRes(boxes), 'bbox')
         evaluation.params.imgIds = [picture.id for picture in split.pictures]
