@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -113,10 +114,12 @@ def quantize(
     kept = _float_layers(graph, keep)
     layers = [node.name for node in graph.nodes if node.op_type in LAYERS and node.name not in kept]
     if not layers:
-        raise ValueError(f'{graph.path} must hold layers with constant weights that may be in integers, but holds none.')
+        raise ValueError(
+            f'{graph.path} must hold layers with constant weights that may be in integers, but holds none.'
+        )
     first: list[np.ndarray] = []
     ranges, pictures = _calibrate(graph, calibration, method, first if samples is None else None, count)
-    batches = first if samples is None else [x for x, _ in zip(feed(graph, samples, 'samples'), range(count))]
+    batches = first if samples is None else list(islice(feed(graph, samples, 'samples'), count))
     trial = _Trial(graph, ranges, batches, outputs, reduce_range)
     everything = trial.noise(layers)
     float_layers = trial.worst(layers, target, int(most * len(layers))) if everything < target else []
@@ -196,7 +199,9 @@ def _calibrate(
             extra_options={'symmetric': True},
         )
         for batch in feed(graph, data, 'calibration'):
-            calibrator.collect_data(_reader(graph, batch))  # one by one: the calibrator holds on to all that it is given
+            calibrator.collect_data(
+                _reader(graph, batch)
+            )  # one by one: the calibrator holds on to all that it is given
             pictures += len(batch)
             if first is not None and len(first) < count:
                 first.append(batch)
