@@ -77,7 +77,7 @@ def test_two_photographs(
     for word in ('PyTorch', 'ONNX Runtime', 'AP50', 'AP RBC', 'AP WBC', 'AP Platelets', 'Model only', 'End to end'):
         assert word in printed
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {'index.html', 'photographs', 'retinanet_lsnet_t_fpn_bccd.onnx'}
+    assert names == {'index.html', 'photographs', 'retinanet_lsnet_t_fpn_bccd.json', 'retinanet_lsnet_t_fpn_bccd.onnx'}
     assert len(list((tmp_path / 'photographs').glob('*.jpg'))) == 2
     onnx.checker.check_model(str(tmp_path / 'retinanet_lsnet_t_fpn_bccd.onnx'))
 

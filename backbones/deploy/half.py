@@ -9,21 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from .precision import Batches, Change, Graph, compare, feed, mark, outputs_of, read, saved
-from .probe import measure
-from .sensitive import HEAVY, MOVERS, rules
+from .precision import Batches, Change, Graph, as_input, compare, feed, look, mark, outputs_of, read, saved
+from .probe import Measured, measure, step_outputs
+from .sensitive import FIXED, HEAVY, MOVERS, SHAPES, rules
 
 __all__ = ['HalfReport', 'to_half']
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 SMALLEST = float(np.finfo(np.float16).smallest_normal)  # 6.1e-5
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-TYPES = {FLOAT: np.float32, HALF: np.float16}
+TYPES: dict[int, Any] = {FLOAT: np.float32, HALF: np.float16}
 
 
 @dataclass
@@ -37,7 +38,7 @@ class HalfReport:
         casts: Number of casts at the borders.
         headroom: Largest float16 number over the largest value of any node in float16, on the samples.
         cosine: Lowest cosine similarity between a node in float16 and the same in float32, each given the same input.
-        changes: Each output beside the float32 file's, on the samples.
+        changes: Each output beside the float32 file's, on the samples, with each value rounded to the type that it has.
         size_before: Bytes of the float32 file.
         size: Bytes of the file.
     """
@@ -95,16 +96,10 @@ def to_half(
             f'{least_cosine}, {least_headroom} and {most}.'
         )
     batches = list(islice(feed(graph, samples, 'samples'), most))
-    kept = rules(graph) | _asked(graph, keep) | _fixed_types(graph) | _constants(graph)
-    free = [node.name for node in _floating(graph) if node.name not in kept]
-    found = measure(graph, batches, set(free))
-    for name in free:
-        values = found[name]
-        headroom = LARGEST / max(values.largest, SMALLEST)
-        if not headroom >= least_headroom:
-            kept[name] = f'values up to {values.largest:.3g}, headroom {headroom:.2g}'
-        elif not values.cosine >= least_cosine:
-            kept[name] = f'cosine similarity {values.cosine:.6f}'
+    kept = _constants(graph) | _fixed_types(graph) | _asked(graph, keep) | rules(graph)
+    floating = [node for node in _floating(graph) if kept.get(node.name) != FIXED]
+    found = measure(graph, batches, {node.name for node in floating})
+    kept |= _measured(graph, floating, found, set(kept), least_cosine, least_headroom)
     kept |= _between(graph, set(kept), keep_io)
     kept = {node.name: kept[node.name] for node in _floating(graph) if node.name in kept}
     proto, casts = _convert(graph, set(kept), keep_io)
@@ -112,8 +107,10 @@ def to_half(
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, part)
         expected = outputs_of(graph.proto, batches, graph.outputs)
-        changes = compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs))
-    half = [found[name] for name in free if name not in kept]
+        compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs))  # that it runs as a whole
+        inputs = [as_input(proto, batch) for batch in batches]
+        changes = compare(graph.outputs, expected, step_outputs(look(proto, part), inputs))
+    half = [found[node.name] for node in floating if node.name not in kept]
     return HalfReport(
         Path(path_out),
         kept,
@@ -131,8 +128,9 @@ def to_half(
 
 
 def _floating(graph: Graph) -> list[onnx.NodeProto]:
-    """Nodes that take or give float32 values."""
-    return [node for node in graph.nodes if graph.floats(node.input) or graph.floats(node.output)]
+    """Nodes that take or give float32 values, but for those that ask for the shape alone."""
+    nodes = (node for node in graph.nodes if node.op_type not in SHAPES)
+    return [node for node in nodes if graph.floats(node.input) or graph.floats(node.output)]
 
 
 def _asked(graph: Graph, keep: Sequence[str]) -> dict[str, str]:
@@ -178,6 +176,32 @@ def _constants(graph: Graph) -> dict[str, str]:
     return found
 
 
+def _measured(
+    graph: Graph,
+    nodes: list[onnx.NodeProto],
+    found: dict[str, Measured],
+    kept: set[str],
+    least_cosine: float,
+    least_headroom: float,
+) -> dict[str, str]:
+    """Nodes that cannot be float16 by what was measured, and those that feed what cannot take rounded values."""
+    added = {}
+    for node in nodes:
+        values = found[node.name]
+        headroom = LARGEST / max(values.largest, SMALLEST)
+        if not headroom >= least_headroom:
+            added[node.name] = f'values up to {values.largest:.3g}, headroom {headroom:.2g}'
+        elif not values.cosine >= least_cosine:
+            added[node.name] = f'cosine similarity {values.cosine:.6f}'
+        if not values.cosine_inputs >= least_cosine:
+            queue = graph.before(node)
+            while queue:
+                feeding = queue.pop()
+                added.setdefault(feeding.name, f'feeds {node.name}, which rounded values change')
+                queue += graph.before(feeding) if feeding.op_type in MOVERS else []
+    return {name: reason for name, reason in added.items() if name not in kept}
+
+
 # Borders
 
 
@@ -203,6 +227,8 @@ class Border:
 
     def wanted(self, node: onnx.NodeProto, name: str) -> int:
         """Type in which a node takes a float tensor."""
+        if node.op_type in SHAPES:
+            return self.given(name)
         places = [] if node.name in self.kept else _places(self.graph, node)[0]
         return HALF if any(node.input[i] == name for i in places) else FLOAT
 
@@ -281,9 +307,8 @@ class _Writer:
         new = onnx.NodeProto()
         new.CopyFrom(node)
         floats = set(self.graph.floats(node.input))
-        places = [] if node.name in self.border.kept else _places(self.graph, node)[0]
         for i, name in enumerate(node.input):
-            kind = HALF if i in places else FLOAT if name in floats else 0
+            kind = self.border.wanted(node, name) if name in floats else 0
             new.input[i] = self._typed(name, kind) if name else ''
         self.proto.graph.node.append(new)
 

@@ -18,7 +18,20 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from .verify import Disagreement, _overlap, compare_tensors, session
 
-__all__ = ['Batches', 'Change', 'Graph', 'compare', 'feed', 'mark', 'outputs_of', 'read', 'saved', 'snr']
+__all__ = [
+    'Batches',
+    'Change',
+    'Graph',
+    'as_input',
+    'compare',
+    'feed',
+    'look',
+    'mark',
+    'outputs_of',
+    'read',
+    'saved',
+    'snr',
+]
 
 Batches = np.ndarray | torch.Tensor | Iterable[np.ndarray | torch.Tensor]
 SEEN = 0.3  # score of the boxes that are compared: those that a user would look at
@@ -125,10 +138,15 @@ def read(path: str | os.PathLike) -> Graph:
             f'{path} must be a float32 file of plain ONNX operators with one input, as export_onnx writes it: '
             'lower the precision of the float32 file, not of another file made from it.'
         )
-    return _look(proto, path)
+    return look(proto, path)
 
 
-def _look(proto: onnx.ModelProto, path: Path) -> Graph:
+def look(proto: onnx.ModelProto, path: Path) -> Graph:
+    """Look through a graph of plain operators; its nodes get names of their own, and constants become initializers.
+
+    Raises:
+        ValueError: The type of a tensor does not follow.
+    """
     nodes, names = list(proto.graph.node), set()
     for index, node in enumerate(nodes):
         if not node.name or node.name in names:
@@ -196,7 +214,7 @@ def feed(graph: Graph, data: Batches, name: str) -> Iterator[np.ndarray]:
 
 def outputs_of(
     model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Sequence[str], literal: bool = False
-) -> list[list[np.ndarray]]:
+) -> list[list[Any]]:
     """What a model gives for each batch; tensors inside of it may be asked for too.
 
     Args:
@@ -214,7 +232,7 @@ def outputs_of(
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     try:
         run = _literal(shown) if literal else session(shown.SerializeToString())
-        return [run.run(list(names), {shown.graph.input[0].name: _as(shown, x)}) for x in batches]
+        return [list(run.run(list(names), {shown.graph.input[0].name: as_input(shown, x)})) for x in batches]
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Disagreement(f'ONNX Runtime cannot run the file of lower precision: {reason}') from error
@@ -231,7 +249,8 @@ def _literal(model: onnx.ModelProto) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
 
 
-def _as(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+def as_input(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """A batch in the type that the model takes."""
     half = model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
     return x.astype(np.float16) if half else x
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -118,7 +119,7 @@ def quantize(
         )
     first: list[np.ndarray] = []
     ranges, pictures = _calibrate(graph, calibration, method, first if samples is None else None, count)
-    batches = first if samples is None else [x for x, _ in zip(feed(graph, samples, 'samples'), range(count))]
+    batches = first if samples is None else list(islice(feed(graph, samples, 'samples'), count))
     trial = _Trial(graph, ranges, batches, outputs, reduce_range)
     everything = trial.noise(layers)
     float_layers = trial.worst(layers, target, int(most * len(layers))) if everything < target else []

@@ -11,52 +11,29 @@ import onnx
 
 from .precision import Graph
 
-__all__ = ['HEAVY', 'MOVERS', 'decoding', 'rules']
+__all__ = ['FIXED', 'HEAVY', 'MOVERS', 'SHAPES', 'SPIKING', 'decoding', 'rules']
 
-HEAVY = {'Conv', 'ConvTranspose', 'DeformConv', 'Einsum', 'Gemm', 'MatMul'}
+FIXED, SPIKING = 'made of the shape alone', 'spiking neuron or threshold'  # reasons that others ask for
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+HEAVY = _words('Conv ConvTranspose DeformConv Einsum Gemm MatMul')
 # What passes values on as they are.
-MOVERS = {
-    'Concat',
-    'DepthToSpace',
-    'Expand',
-    'Flatten',
-    'Gather',
-    'GatherElements',
-    'GatherND',
-    'Identity',
-    'Pad',
-    'Reshape',
-    'Slice',
-    'SpaceToDepth',
-    'Split',
-    'Squeeze',
-    'Tile',
-    'Transpose',
-    'Unsqueeze',
-}
-NORMS = {
-    'BatchNormalization',
-    'GroupNormalization',
-    'InstanceNormalization',
-    'LayerNormalization',
-    'LpNormalization',
-    'LRN',
-    'MeanVarianceNormalization',
-    'RMSNormalization',
-}
-SUMS = {
-    'CumSum',
-    'GlobalAveragePool',
-    'GlobalLpPool',
-    'ReduceL1',
-    'ReduceL2',
-    'ReduceLogSum',
-    'ReduceLogSumExp',
-    'ReduceMean',
-    'ReduceProd',
-    'ReduceSum',
-    'ReduceSumSquare',
-}
+MOVERS = _words(
+    'Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Reshape Slice SpaceToDepth Split '
+    'Squeeze Tile Transpose Unsqueeze'
+)
+NORMS = _words(
+    'BatchNormalization GroupNormalization InstanceNormalization LayerNormalization LpNormalization LRN '
+    'MeanVarianceNormalization RMSNormalization'
+)
+SUMS = _words(
+    'CumSum GlobalAveragePool GlobalLpPool ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd '
+    'ReduceSum ReduceSumSquare'
+)
 NAMED = {
     **dict.fromkeys(('Softmax', 'LogSoftmax'), 'softmax'),
     **dict.fromkeys(NORMS, 'norm'),
@@ -66,49 +43,14 @@ NAMED = {
     **dict.fromkeys(('GridSample', 'AffineGrid'), 'coordinates'),
 }
 # Where a rounded value decides.
-THRESHOLDS = {
-    'ArgMax',
-    'ArgMin',
-    'Ceil',
-    'Equal',
-    'Floor',
-    'Greater',
-    'GreaterOrEqual',
-    'Less',
-    'LessOrEqual',
-    'Mod',
-    'Round',
-    'Sign',
-    'TopK',
-}
+THRESHOLDS = _words('ArgMax ArgMin Ceil Equal Floor Greater GreaterOrEqual Less LessOrEqual Mod Round Sign TopK')
 # What a neuron's charge is made of: arithmetic of each position for itself.
-ARITHMETIC = {
-    'Abs',
-    'Add',
-    'And',
-    'Cast',
-    'Clip',
-    'Div',
-    'Exp',
-    'Max',
-    'Min',
-    'Mul',
-    'Neg',
-    'Not',
-    'Or',
-    'Pow',
-    'Reciprocal',
-    'Relu',
-    'Sigmoid',
-    'Softplus',
-    'Sqrt',
-    'Sub',
-    'Sum',
-    'Tanh',
-    'Where',
-}
+ARITHMETIC = _words(
+    'Abs Add And Cast Clip Div Exp Max Min Mul Neg Not Or Pow Reciprocal Relu Sigmoid Softplus Sqrt Sub Sum Tanh Where'
+)
 SQUARES = {'Abs', 'Mul', 'Pow', 'Sub'}
 CHOICES = {'NonMaxSuppression', 'TopK'}
+SHAPES = {'Shape', 'Size'}  # take a tensor and none of its values
 STEPS = 16  # time steps: the largest matrix over time that is taken for one
 
 
@@ -118,8 +60,8 @@ def rules(graph: Graph) -> dict[str, str]:
     fixed = _without_picture(graph)
     parts: list[tuple[str, Iterable[onnx.NodeProto]]] = [
         ('decoding of boxes', decoding(graph)),
-        ('made of the shape alone', [node for node in graph.nodes if node.name in fixed]),
-        ('spiking neuron or threshold', _neurons(graph, fixed)),
+        (FIXED, [node for node in graph.nodes if node.name in fixed]),
+        (SPIKING, _neurons(graph, fixed)),
         ('spectral transform', _spectral(graph, fixed)),
         ('norm', _norms(graph)),
     ]
@@ -131,11 +73,8 @@ def rules(graph: Graph) -> dict[str, str]:
             found.setdefault(node.name, NAMED[node.op_type])
         elif node.op_type == 'Div' and node.input[1] not in graph.constants:
             found.setdefault(node.name, 'division')
-    return {node.name: found[node.name] for node in graph.nodes if node.name in found and _is_float(graph, node)}
-
-
-def _is_float(graph: Graph, node: onnx.NodeProto) -> bool:
-    return bool(graph.floats(node.output) or graph.floats(node.input))
+    nodes = [node for node in graph.nodes if node.name in found and node.op_type not in SHAPES]
+    return {n.name: found[n.name] for n in nodes if graph.floats(n.output) or graph.floats(n.input)}
 
 
 def _without_picture(graph: Graph) -> set[str]:
@@ -143,7 +82,7 @@ def _without_picture(graph: Graph) -> set[str]:
     seen = {graph.proto.graph.input[0].name}
     found = set()
     for node in graph.nodes:
-        if node.op_type in ('Shape', 'Size') or seen.isdisjoint(node.input):
+        if node.op_type in SHAPES or seen.isdisjoint(node.input):
             found.add(node.name)
         else:
             seen.update(node.output)
@@ -195,7 +134,7 @@ def _neurons(graph: Graph, fixed: set[str]) -> list[onnx.NodeProto]:
         node
         for first in (*starts, *before)
         for node in graph.before(first)
-        if node.op_type in ('Gemm', 'MatMul') and _is_small_square(graph, node)  # a charge over all steps at once
+        if node.op_type in ('Gemm', 'MatMul') and _is_over_time(graph, node)  # a charge of all steps at once
     ]
     spikes = [
         n for node in starts for name in node.output for n in graph.consumers.get(name, ()) if n.op_type in ARITHMETIC
@@ -203,9 +142,10 @@ def _neurons(graph: Graph, fixed: set[str]) -> list[onnx.NodeProto]:
     return [*starts, *before, *spikes]
 
 
-def _is_small_square(graph: Graph, node: onnx.NodeProto) -> bool:
-    shapes = [graph.constants[name].shape for name in node.input[:2] if name in graph.constants]
-    return any(len(shape) == 2 and shape[0] == shape[1] <= STEPS for shape in shapes)
+def _is_over_time(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether it is a product with a constant (T, T) from the left."""
+    shape = graph.constants[node.input[0]].shape if node.input[0] in graph.constants else ()
+    return len(shape) == 2 and shape[0] == shape[1] <= STEPS
 
 
 # Norms and transforms

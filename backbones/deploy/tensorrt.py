@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .precision import Graph, read, saved
-from .sensitive import rules
+from .sensitive import SPIKING, rules
 
 __all__ = ['recipes', 'write_recipes']
 
@@ -141,7 +141,7 @@ def _command(graph: Graph, file: str | os.PathLike | None, kind: str, shapes: st
 def _ten(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
     text = '# ---- TensorRT 10.x (JetPack 6: 10.3) ----\n# float32:\n'
     text += _command(graph, None, 'fp32', shapes)
-    if 'spiking neuron or threshold' in rules(graph).values():
+    if SPIKING in rules(graph).values():
         text += '# float16 by the flag --fp16 is left out: it would round what thresholds decide on.\n'
     else:
         text += '# float16 where TensorRT finds it faster, whatever it costs in accuracy:\n'
@@ -153,7 +153,7 @@ def _ten(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
         text += '# float16 where it is right needs a file by backbones.deploy.half.to_half.\n'
     if int8:
         text += '# 8-bit integers, as the file says:\n' + _command(graph, int8, 'int8', shapes, '--stronglyTyped')
-        if 'spiking neuron or threshold' not in rules(graph).values():
+        if SPIKING not in rules(graph).values():
             text += '# the same, and float16 for the rest where that is faster:\n'
             text += _command(graph, int8, 'int8-fp16', shapes, '--int8', '--fp16')
     return text
@@ -181,7 +181,5 @@ def _notes(graph: Graph) -> str:
     if max(ranks) > RANK:
         text += f'# TensorRT takes tensors of at most {RANK} axes.\n'
     if any(node.op_type == 'NonMaxSuppression' for node in graph.nodes):
-        text += (
-            '# The number of boxes depends on values: take a TensorRT that reads NonMaxSuppression (8.6 or later).\n'
-        )
+        text += '# The number of boxes depends on values, which TensorRT reads from 8.5 on (NonMaxSuppression).\n'
     return text
