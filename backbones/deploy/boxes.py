@@ -138,7 +138,7 @@ def picture_border(image: torch.Tensor) -> torch.Tensor:
 def parts_of(head: Any) -> tuple[Anchors | Points, Deltas | Distances] | None:
     """Priors and decoding of a dense head, None if these are of another kind."""
     generator: Any = getattr(head, 'prior_generator', None)
-    coder = getattr(head, 'bbox_coder', None)
+    coder: Any = getattr(head, 'bbox_coder', None)
     if hasattr(generator, 'base_anchors'):
         priors, decode = _built(Anchors, generator), deltas_of(coder)
     else:
