@@ -1,7 +1,6 @@
 """deploy.half.to_half: float16 where it is right, one type for each tensor, and a reason for what stays float32."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +10,12 @@ pytest.importorskip('onnxscript')
 
 import onnx
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
+from onnx_files import types, written
 from torch import nn
 
 from backbones.deploy import export_onnx
-from backbones.deploy.half import HalfReport, to_half
+from backbones.deploy.half import to_half
 from backbones.deploy.precision import compare, read
 from backbones.deploy.sensitive import is_wave, rules
 from backbones.deploy.verify import Disagreement, session
@@ -63,26 +63,6 @@ def exported(model: nn.Module, path: Path) -> Path:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     return export_onnx(model.eval(), path, input_size=(3, 32, 40), dynamic='batch').path
-
-
-def written(path: Path, text: str, **constants: Any) -> Path:
-    """A file from the text form of a graph whose input is called x."""
-    head = '<ir_version: 9, opset_import: ["" : 18]> '
-    proto = onnx.parser.parse_model(head + text)
-    for name, value in constants.items():
-        array = np.asarray(value)
-        array = array.astype(np.float32) if array.dtype.kind == 'f' else array
-        proto.graph.initializer.append(numpy_helper.from_array(array, name))
-    onnx.save(proto, path)
-    return path
-
-
-def types(path: Path) -> dict[str, int]:
-    """Type of every tensor of a file; that these agree at every node is checked on the way."""
-    proto = onnx.shape_inference.infer_shapes(onnx.load(path), check_type=True, strict_mode=True)
-    found = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
-    values = (*proto.graph.input, *proto.graph.value_info, *proto.graph.output)
-    return found | {value.name: value.type.tensor_type.elem_type for value in values}
 
 
 def check_casts(path: Path) -> int:
@@ -157,13 +137,9 @@ def test_nodes_that_are_asked_for_stay(small: Path, tmp_path: Path) -> None:
     report = to_half(small, tmp_path / 'half.onnx', PICTURES, keep=['Conv'])
     (conv,) = (node.name for node in read(small).nodes if node.op_type == 'Conv')
     assert report.kept[conv] == 'asked for'
-    assert {array.dtype for array in read_weights(report, conv)} == {np.dtype(np.float32)}
-
-
-def read_weights(report: HalfReport, name: str) -> list[np.ndarray]:
-    proto = onnx.load(report.path)
-    (node,) = (node for node in proto.graph.node if node.name == name)
-    return [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in node.input]
+    (node,) = (node for node in onnx.load(report.path).graph.node if node.name == conv)
+    kinds = types(report.path)
+    assert {kinds[name] for name in node.input} == {TensorProto.FLOAT}
 
 
 # By rule

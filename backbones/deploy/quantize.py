@@ -6,6 +6,7 @@ biases stay float32. The scales are standard QuantizeLinear and DequantizeLinear
 """
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
@@ -19,13 +20,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 import onnx
 
-from .precision import Batches, Change, Graph, compare, feed, mark, outputs_of, read, saved, snr
+from .precision import Batches, Change, Graph, compare, feed, mark, openvino_outputs, outputs_of, read, saved, snr
 from .sensitive import decoding, rules
 
 __all__ = ['Method', 'QuantizeReport', 'quantize']
 
 Method = Literal['minmax', 'entropy', 'percentile']
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
+# Of ONNX Runtime's calibrators; as many bins as integers, its default, would make 'entropy' the same as 'minmax'.
+SETTINGS: dict[Method, dict[str, Any]] = {
+    'minmax': {},
+    'entropy': {'num_bins': 1024, 'num_quantized_bins': 128},
+    'percentile': {'percentile': 99.99},
+}
 GROUPS = 48  # groups of layers that are tried one by one
 
 
@@ -39,8 +46,8 @@ class QuantizeReport:
         kept: Layer that stays float32 -> why.
         snr_before: Signal to noise in decibels with all layers in integers that may be, on the samples.
         snr: The same of the file.
-        snr_here: The same of the file in ONNX Runtime's kernels for integers on this processor. Far less than `snr`
-            means that sums overflow in them: then give `reduce_range`.
+        here: Runtime that is installed -> the same of the file in its kernels for integers on this processor. Far less
+            than `snr` means that their sums overflow: then give `reduce_range`.
         reached: Whether `snr` is at least the target.
         before: Each output beside the float32 file's with all layers in integers that may be.
         changes: The same of the file.
@@ -54,7 +61,7 @@ class QuantizeReport:
     kept: dict[str, str]
     snr_before: float
     snr: float
-    snr_here: float
+    here: dict[str, float]
     reached: bool
     before: list[Change]
     changes: list[Change]
@@ -74,7 +81,7 @@ def quantize(
     most: float = 0.25,
     count: int = 4,
     keep: Sequence[str] = (),
-    outputs: bool = True,
+    outputs: bool = False,
     reduce_range: bool = False,
 ) -> QuantizeReport:
     """Put the layers of a file into 8-bit integers, but for those that spoil its outputs.
@@ -92,14 +99,15 @@ def quantize(
         calibration: Real pictures as the file takes them, from which the range of each tensor is taken, best of the
             training split: (N, C, H, W), or batches, which are gone through once.
         samples: Pictures to measure and compare on; the first of `calibration` if None.
-        method: 'minmax' takes the largest value, 'percentile' cuts off a hundred-thousandth, 'entropy' keeps the
+        method: 'minmax' takes the largest value, 'percentile' cuts off a ten-thousandth, 'entropy' keeps the
             distribution.
         target: Signal to noise in decibels; 20 is an error of a tenth.
         most: Largest share of the layers that may stay float32 for it.
         count: Batches that are measured and compared at most.
         keep: Names of layers, or kinds of operators, that stay float32.
-        outputs: Whether what layers give is in integers too, as ONNX Runtime needs it to compute in integers; without,
-            inputs and weights alone are, which is more exact and enough for TensorRT and OpenVINO.
+        outputs: Whether what layers give is in integers too, and not only what they take. ONNX Runtime needs that to
+            compute in integers; TensorRT and OpenVINO do not, and OpenVINO 2026.4 gives wrong values for some graphs
+            with it (`here` shows that).
         reduce_range: Whether weights have seven bits, for x86 processors without VNNI instructions, whose sums of
             products of eight bits overflow, in ONNX Runtime and OpenVINO alike.
 
@@ -128,19 +136,20 @@ def quantize(
     proto = trial.build(chosen)
     mark(proto, 'int8')
     expected = outputs_of(graph.proto, batches, graph.outputs)
-    before = compare(graph.outputs, expected, outputs_of(trial.build(layers), batches, graph.outputs, True))
     with saved(path_out, graph.path) as part:
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, part)
-        changes = compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs, True))
-    after = trial.noise(chosen)
+        changes = before = compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs, True))
+        if float_layers:
+            before = compare(graph.outputs, expected, outputs_of(trial.build(layers), batches, graph.outputs, True))
+    after = trial.noise(chosen) if float_layers else everything
     return QuantizeReport(
         Path(path_out),
         tuple(chosen),
         {node.name: kept[node.name] for node in graph.nodes if node.name in kept},
         everything,
         after,
-        trial.noise(chosen, literal=False),
+        trial.here(proto),
         after >= target,
         before,
         changes,
@@ -186,7 +195,11 @@ def _calibrate(
     """Range of each tensor on all pictures, and how many these are; the first batches go to `first`."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    kinds = {'minmax': 'MinMax', 'entropy': 'Entropy', 'percentile': 'Percentile'}
+    kinds: dict[Method, Any] = {
+        'minmax': CalibrationMethod.MinMax,
+        'entropy': CalibrationMethod.Entropy,
+        'percentile': CalibrationMethod.Percentile,
+    }
     pictures = 0
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source = Path(folder) / 'model.onnx'
@@ -195,8 +208,8 @@ def _calibrate(
             source,
             LAYERS,
             os.fspath(Path(folder) / 'augmented.onnx'),
-            calibrate_method=getattr(CalibrationMethod, kinds[method]),
-            extra_options={'symmetric': True},
+            calibrate_method=kinds[method],
+            extra_options={'symmetric': True, **SETTINGS[method]},
         )
         for batch in feed(graph, data, 'calibration'):
             calibrator.collect_data(
@@ -290,10 +303,17 @@ class _Trial:
         built.opset_import.extend(versions)
         return built
 
-    def noise(self, layers: Iterable[str], batches: int | None = None, literal: bool = True) -> float:
+    def noise(self, layers: Iterable[str], batches: int | None = None) -> float:
         """Signal to noise of what is judged, in decibels."""
-        given = outputs_of(self.build(layers), self.batches[:batches], self.judged, literal)
+        given = outputs_of(self.build(layers), self.batches[:batches], self.judged, True)
         return snr(self.expected[:batches], given)
+
+    def here(self, proto: onnx.ModelProto) -> dict[str, float]:
+        """Runtime -> signal to noise of a file as it computes it on this processor."""
+        found = {'onnxruntime': snr(self.expected, outputs_of(proto, self.batches, self.judged))}
+        if importlib.util.find_spec('openvino') is not None:
+            found['openvino'] = snr(self.expected, openvino_outputs(proto, self.batches, self.judged))
+        return found
 
     def worst(self, layers: list[str], target: float, limit: int) -> list[str]:
         """The fewest layers whose return to float32 reaches the target, or `limit` of them if none do."""
