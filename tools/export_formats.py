@@ -119,11 +119,12 @@ def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) ->
         f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; signal to noise '
         f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; {_changes(report)}'
     )
-    if report.snr_here < report.snr - OVERFLOW:
-        line += (
-            f'; but {report.snr_here:.1f} dB in the kernels of this processor, whose sums overflow: --reduce-range '
-            'makes a file for such processors'
-        )
+    for runtime, here in report.here.items():
+        if here < report.snr - OVERFLOW:
+            line += (
+                f'; but {here:.1f} dB in the kernels of {runtime} on this processor, whose sums overflow: '
+                '--reduce-range makes a file for such processors'
+            )
     return line, {'precision': 'int8', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
 
 
