@@ -165,7 +165,8 @@ def require(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'OpenVINO files need {error.name}, which is not installed: pip install backbones[openvino].'
+            f'OpenVINO files need {error.name}, which is not installed: pip install '
+            f'{"backbones[openvino]" if name == "openvino" else name}.'
         ) from error
 
 
