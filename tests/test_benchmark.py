@@ -74,6 +74,36 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
     assert not list(tmp_path.rglob('*.part'))
 
 
+def test_a_model_that_fails_leaves_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = benchmark._model_rows
+
+    def rows(name: str, *rest: object) -> list:
+        if name == 'lsnet_s':
+            raise ValueError('outputs differ')
+        return whole(name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(benchmark, '_model_rows', rows)
+    table = tmp_path / 'out.csv'
+    words = [
+        *SMALL,
+        '-m',
+        'lsnet_s',
+        'lsnet_t',
+        '--tasks',
+        'forward',
+        '-b',
+        '1',
+        '--no-memory',
+        '--candidates',
+        'eager',
+    ]
+    assert benchmark.main([*words, '--results-file', str(table)]) == 2
+    assert 'benchmark.py: lsnet_s is left out: outputs differ' in capsys.readouterr().err
+    assert [row['model'] for row in csv.DictReader(table.open())] == ['lsnet_t']
+
+
 def test_operator_takes_less_memory_than_unfold(tmp_path: Path) -> None:
     results = tmp_path / 'out.json'
     assert (

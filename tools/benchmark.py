@@ -195,8 +195,8 @@ class _Bar:
         self.shares: list[float | None] = []  # of the processors, taken by others during each group of timings
 
 
-def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
-    """All rows, and the largest share of the processors that other processes took while candidates were timed."""
+def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None, list[str]]:
+    """All rows, the largest share of the processors that others took meanwhile, and why models are left out."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -215,14 +215,19 @@ def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None]:
         tempfile.TemporaryDirectory() as folder,
     ):
         bar = _Bar(progress, per_batch * len(options.batch_size))
-        rows = []
+        rows, failed = [], []
         for kind in OPERATOR_TASKS:
             if kind in options.tasks:
                 rows += _operator_rows(kind, options, bar)
         if set(MODEL_TASKS) & set(options.tasks):
             for name, num_steps in itertools.product(options.models, options.num_steps):
-                rows += _model_rows(name, num_steps, options, Path(folder), bar)
-    return rows, max((share for share in bar.shares if share is not None), default=None)
+                try:
+                    rows += _model_rows(name, num_steps, options, Path(folder), bar)
+                except ValueError as error:  # noqa: PERF203
+                    if len(options.models) == 1:
+                        raise
+                    failed.append(f'{name} is left out: {error}')  # hours of others' timings are not lost for it
+    return rows, max((share for share in bar.shares if share is not None), default=None), failed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -297,7 +302,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         _check(options)
         torch.set_num_threads(options.threads)
-        rows, taken = _run(options)
+        rows, taken, failed = _run(options)
         report.show(rows)
         facts = {**report.facts(command, options.threads, options.rounds), 'taken_by_others': taken}
         report.warn(facts)
@@ -307,12 +312,14 @@ def main(args: list[str] | None = None) -> int:
             report.write_plot(options.plot, rows)
         if options.markdown:
             report.write_markdown(options.markdown, rows, facts, options.section)
+        for reason in failed:
+            print(f'benchmark.py: {reason}', file=sys.stderr)
+        return 2 if failed else 0
     except (ValueError, ImportError, OSError) as error:
         print(f'benchmark.py: {error}', file=sys.stderr)
         return 2
     finally:
         torch.set_num_threads(threads)
-    return 0
 
 
 if __name__ == '__main__':
