@@ -180,7 +180,8 @@ def export_onnx(
         drift = runs(proto.SerializeToString(), module.reference, module.names[0], module.spikes, shown)
     with _beside(path) as part:
         try:
-            checks = _compare(proto, part, module, inputs, tolerance)
+            with _writing(path):
+                checks = _compare(proto, part, module, inputs, tolerance)
         except Disagreement as error:
             if dynamic is not True:
                 raise
@@ -410,8 +411,7 @@ def _compare(
         checks += verify(proto.SerializeToString(), module.reference, extra, inputs, tolerance)
     del proto.graph.output[len(module.names) :]
     onnx.checker.check_model(proto)
-    with _writing(part):
-        onnx.save(proto, part)
+    onnx.save(proto, part)
     if inputs:
         if module.kind == 'segmentor' and module.network.threshold is not None:
             cuts = Thresholds(module.network.threshold, 1.0)
