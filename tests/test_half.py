@@ -255,8 +255,10 @@ def test_values_near_the_largest_stay(tmp_path: Path) -> None:
     report = to_half(path, tmp_path / 'half.onnx', [np.ones((1, 8), np.float32)])
     by_output = {node.output[0]: node.name for node in read(path).nodes}
     assert 'headroom' in report.kept[by_output['b']]
+    assert 'headroom' in report.kept[by_output['y']]  # which takes them
     assert by_output['a'] not in report.kept
     assert report.headroom >= 8
+    assert report.measured[by_output['b']].largest == pytest.approx(3e4 * np.abs(MATRIX.sum(0)).max(), rel=1e-4)
     lenient = to_half(path, tmp_path / 'half.onnx', [np.ones((1, 8), np.float32) / 10], least_headroom=1)
     assert by_output['b'] not in lenient.kept
 

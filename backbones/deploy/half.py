@@ -34,6 +34,7 @@ class HalfReport:
     Attributes:
         path: The file.
         kept: Node that stays in float32 -> why.
+        measured: Node -> its largest value, and how alike it is in float16, of all that were measured.
         half: Number of nodes in float16.
         casts: Number of casts at the borders.
         headroom: Largest float16 number over the largest value of any node in float16, on the samples.
@@ -45,6 +46,7 @@ class HalfReport:
 
     path: Path
     kept: dict[str, str]
+    measured: dict[str, Measured]
     half: int
     casts: int
     headroom: float
@@ -98,7 +100,7 @@ def to_half(
     batches = list(islice(feed(graph, samples, 'samples'), most))
     kept = _constants(graph) | _fixed_types(graph) | _asked(graph, keep) | rules(graph)
     floating = [node for node in _floating(graph) if kept.get(node.name) != FIXED]
-    found = measure(graph, batches, {node.name for node in floating})
+    found = measure(graph, batches, {node.name for node in floating}, set(kept))
     kept |= _measured(graph, floating, found, set(kept), least_cosine, least_headroom)
     kept |= _between(graph, set(kept), keep_io)
     kept = {node.name: kept[node.name] for node in _floating(graph) if node.name in kept}
@@ -114,6 +116,7 @@ def to_half(
     return HalfReport(
         Path(path_out),
         kept,
+        found,
         len(half),
         casts,
         LARGEST / max((values.largest for values in half), default=SMALLEST),

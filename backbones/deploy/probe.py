@@ -19,7 +19,7 @@ class Measured:
     """One node on all samples.
 
     Attributes:
-        largest: Largest value that it gives.
+        largest: Largest value that it takes from another node or gives.
         cosine: Lowest cosine similarity of what it gives in float16 to what it gives in float32.
         cosine_inputs: The same of what it gives in float32 from inputs in float16.
     """
@@ -28,12 +28,14 @@ class Measured:
     cosine: float = 1.0
     cosine_inputs: float = 1.0
 
-    def note(self, exact: list[np.ndarray], rounded: list[np.ndarray]) -> None:
-        """Take in what it gives once, from exact and from rounded inputs."""
+    def note(self, taken: list[np.ndarray], exact: list[np.ndarray], rounded: list[np.ndarray]) -> None:
+        """Take in one run: what other nodes give it, and what it gives from exact and from rounded inputs."""
+        for x in (*taken, *exact):
+            if x.dtype == np.float32 and x.size:
+                self.largest = max(self.largest, float(np.abs(x[np.isfinite(x)]).max(initial=0)))
         with np.errstate(invalid='ignore', over='ignore'):
             for a, b in zip(exact, rounded, strict=True):
                 if a.dtype == np.float32 and a.size:
-                    self.largest = max(self.largest, float(np.abs(a[np.isfinite(a)]).max(initial=0)))
                     self.cosine_inputs = float(np.minimum(self.cosine_inputs, cosine(a, b)))  # NaN stays
                     self.cosine = float(np.minimum(self.cosine, cosine(a, _rounded(b))))
 
@@ -95,14 +97,23 @@ def steps(graph: Graph, batch: np.ndarray, run: Runner) -> Iterator[Step]:
                 values.pop(name, None)
 
 
-def measure(graph: Graph, batches: Iterable[np.ndarray], names: set[str]) -> dict[str, Measured]:
-    """Run all nodes in float32, and those named again from inputs rounded to float16."""
+def measure(graph: Graph, batches: Iterable[np.ndarray], names: set[str], kept: set[str]) -> dict[str, Measured]:
+    """Run all nodes in float32, and those named again from inputs rounded to float16.
+
+    Nodes in `kept` are float32, and of their inputs those alone are rounded that nodes outside of it give.
+    """
     found = {name: Measured() for name in names}
+    makers = {name: node.name for name, node in graph.producers.items()}
     run = Runner(graph)
     for batch in batches:
         for node, inputs, outputs in steps(graph, batch, run):
             if node.name in names:
-                found[node.name].note(outputs, run(node, [_rounded(x) for x in inputs]))
+                given = [name for name in node.input if name]
+                exact = {n for n in given if node.name in kept and makers.get(n, node.name) in kept}
+                rounded = [x if n in exact else _rounded(x) for n, x in zip(given, inputs, strict=True)]
+                if exact != set(given):
+                    taken = [x for n, x in zip(given, inputs, strict=True) if n not in graph.constants]
+                    found[node.name].note(taken, outputs, run(node, rounded))
     return found
 
 
