@@ -86,12 +86,12 @@ def test_rounding_may_exchange_few_proposals() -> None:
     assert compare_proposals(whole, proposals(*range(3, 90)), 1e-4)[0] == 1
 
 
-def test_suppression_is_that_of_each_class() -> None:
-    boxes = torch.tensor([[[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]]], dtype=torch.float32)
-    scores = torch.tensor([[[0.9, 0.8, 0.0], [0.3, 0.0, 0.7]]])
-    kept = keep_scores(boxes, scores, 0.5, 10)
-    assert torch.equal(kept, torch.tensor([[[0.9, 0.0, 0.0], [0.3, 0.0, 0.7]]]))
-    assert torch.equal(keep_scores(boxes, scores, 0.5, 1), torch.tensor([[[0.9, 0.0, 0.0], [0.0, 0.0, 0.7]]]))
+def test_suppression_is_that_of_each_group() -> None:
+    boxes = torch.tensor([[[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40], [31, 30, 41, 40]]], dtype=torch.float32)
+    scores, group = torch.tensor([[0.9, 0.8, 0.3, 0.7]]), torch.tensor([[0, 0, 0, 1]])
+    assert torch.equal(keep_scores(boxes, scores, group, 2, 0.5, 10), torch.tensor([[0.9, 0.0, 0.3, 0.7]]))
+    assert torch.equal(keep_scores(boxes, scores, group, 2, 0.5, 1), torch.tensor([[0.9, 0.0, 0.0, 0.7]]))
+    assert torch.equal(keep_scores(boxes, scores, None, 1, 0.5, 10), torch.tensor([[0.9, 0.0, 0.0, 0.7]]))
 
 
 # Detectors of mmdet
@@ -142,11 +142,12 @@ def narrow_config(kind: str) -> Any:
     return config
 
 
-def make_detector(kind: str = 'retinanet', **test_cfg) -> nn.Module:
+def make_detector(kind: str = 'retinanet', parts: dict | None = None, **test_cfg) -> nn.Module:
     """A narrow detector of random weights that finds many things in anything."""
     config = copy.deepcopy(narrow_config(kind))
     from backbones.mm import build_model
 
+    config.model.update(parts or {})
     test = config.model.test_cfg
     (test.rcnn if kind == 'mask_rcnn' else test).update(test_cfg)
     torch.manual_seed(0)
@@ -282,6 +283,33 @@ def test_detector_as_a_file(kind: str, tmp_path: Path) -> None:
         if second is not None:
             found = second(x.numpy())
             check_found(expected, {name: found[name] for name in report.outputs}, least=3)
+
+
+@pytest.mark.full
+def test_proposals_and_spikes_of_a_file_are_its_own(tmp_path: Path) -> None:
+    """Rounding may decide about both, so that the second stage is compared on those of the file."""
+    backbone = {'type': 'TimmFeatures', 'model_name': 'spikformer_8_384', **NARROW['spikformer']}
+    pytest.importorskip('mmdet')
+    from backbones.mm import feature_channels
+
+    channels = feature_channels('spikformer_8_384', **NARROW['spikformer'])
+    neck = {'type': 'FPN', 'in_channels': channels, 'out_channels': 16, 'num_outs': 3}
+    model = make_detector('mask_rcnn', {'backbone': backbone, 'neck': neck})
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 64, 96), dynamic='batch')
+    names = {check.output for check in report.checks}
+    assert {'dets', 'masks', 'proposals', 'score_s8'} <= names
+    assert all(check.spikes is not None for check in report.checks)
+    assert all(check.boxes > 0 for check in report.checks if check.output in ('dets', 'masks', 'proposals'))
+
+
+@pytest.mark.full
+def test_neck_that_doubles_its_maps_is_compared_at_sides_that_its_strides_divide(tmp_path: Path) -> None:
+    neck = {'type': 'CSPNeXtPAFPN', 'in_channels': [16, 16], 'out_channels': 16, 'num_csp_blocks': 1}
+    model = make_detector('rtmdet', {'neck': neck})
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 96, 128))
+    assert report.dynamic == ('batch', 'height', 'width')
+    assert {side % 16 for check in report.checks for side in check.shape[2:]} == {0}
+    assert len({check.shape for check in report.checks}) == 2
 
 
 def refused(model: nn.Module, message: str, path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .boxes import parts_of
-from .suppress import Suppression, best, select, within_groups
+from .suppress import Suppression, best, keep_scores, select
 
 __all__ = ['DenseBoxes', 'Maps', 'foreign_methods', 'named_maps', 'refuse']
 
@@ -95,8 +95,10 @@ class DenseBoxes(nn.Module):
             score = score * _at(maps['factor'], place, 1)[..., 0].sigmoid()
         if self.least_side >= 0:
             valid = valid & ((box[..., 2:] - box[..., :2]) > self.least_side).all(-1)
-        groups = len(counts) if self.by_level else self.classes
-        kept = within_groups(box, torch.where(valid, score, 0.0), label, groups, self.rule)
+        groups = 1 if self.rule.agnostic else len(counts) if self.by_level else self.classes
+        group = None if groups == 1 else label
+        score = torch.where(valid, score, 0.0)
+        kept = keep_scores(box, score, group, groups, self.rule.iou_threshold, self.rule.most)
         return best(box, kept, label, self.rule.most)
 
     @property

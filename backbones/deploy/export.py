@@ -364,16 +364,30 @@ def _inputs(
     if len(axes) < 2:
         sizes = [(height, width)]
     elif sizes is None:
-        sizes = [
-            (max(33, height * 3 // 5) | 1, max(33, width * 4 // 5) | 1),
-            (max(48, height // 2), max(40, width // 2)),
-        ]
+        sizes = _other_sizes(module, (1, *inner), height, width)
     count = max(len(batches), len(sizes))
     shapes = [(batches[i % len(batches)], *inner, *sizes[i % len(sizes)]) for i in range(count)]
     pictures = [torch.randn(shape, generator=generator) for shape in shapes]
     if 'dets' in module.names:
         pictures = [_with_boxes(module, picture) for picture in pictures]
     return [(picture - module.shift) / module.factor for picture in pictures] if module.normalize else pictures
+
+
+@torch.no_grad()
+def _other_sizes(module: Exportable, lead: tuple[int, ...], height: int, width: int) -> list[tuple[int, int]]:
+    """Two sizes other than the traced one: odd if a detector's neck takes these, else multiples of its strides."""
+    sizes = [
+        (max(33, height * 3 // 5) | 1, max(33, width * 4 // 5) | 1),
+        (max(48, height // 2), max(40, width // 2)),
+    ]
+    if module.kind == 'detector':
+        try:
+            for size in sizes:
+                module.network(torch.zeros(*lead, *size))
+        except RuntimeError:
+            step = max(module.strides)
+            sizes = [(-(-h // step) * step, -(-w // step) * step) for h, w in sizes]
+    return sizes
 
 
 @torch.no_grad()

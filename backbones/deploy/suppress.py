@@ -11,35 +11,52 @@ from typing import Any
 import torch
 from torchvision.ops import nms
 
-__all__ = ['Suppression', 'best', 'keep_scores', 'select', 'within_groups']
+__all__ = ['Suppression', 'best', 'keep_scores', 'select']
 
 # What mmdet's own non-maximum suppression may be told without another result; `split_thr` is about memory alone.
 KNOWN = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
 
 
 @torch.library.custom_op('backbones::keep_scores', mutates_args=())
-def keep_scores(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, most: int) -> torch.Tensor:
-    """Scores that survive non-maximum suppression within their class, zero elsewhere.
+def keep_scores(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    group: torch.Tensor | None,
+    groups: int,
+    iou_threshold: float,
+    most: int,
+) -> torch.Tensor:
+    """Scores that survive non-maximum suppression within their group, zero elsewhere.
 
     Args:
         boxes: Corners x1 y1 x2 y2 (B, M, 4).
-        scores: Scores (B, C, M); those that are not above zero take no part.
+        scores: Scores (B, M); those that are not above zero take no part.
+        group: Class of each box, or what else separates them, (B, M) from 0 to `groups` - 1; None for one group.
+        groups: Number of groups.
         iou_threshold: Overlap above which the box with the lower score goes.
-        most: Boxes kept in each class of a picture at most.
+        most: Boxes kept in each group of a picture at most.
 
     Returns:
-        Scores (B, C, M).
+        Scores (B, M).
     """
     kept = torch.zeros_like(scores)
-    for b, c in itertools.product(*map(range, scores.shape[:2])):
-        places = (scores[b, c] > 0).nonzero().flatten()
-        places = places[nms(boxes[b, places], scores[b, c, places], iou_threshold)[:most]]
-        kept[b, c, places] = scores[b, c, places]
+    for b, g in itertools.product(range(scores.shape[0]), range(groups)):
+        there = scores[b] > 0 if group is None else (scores[b] > 0) & (group[b] == g)
+        places = there.nonzero().flatten()
+        places = places[nms(boxes[b, places], scores[b, places], iou_threshold)[:most]]
+        kept[b, places] = scores[b, places]
     return kept
 
 
 @keep_scores.register_fake
-def _(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, most: int) -> torch.Tensor:
+def _(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    group: torch.Tensor | None,
+    groups: int,
+    iou_threshold: float,
+    most: int,
+) -> torch.Tensor:
     return torch.empty_like(scores)
 
 
@@ -89,26 +106,6 @@ def select(scores: torch.Tensor, count: int, nothing: float) -> tuple[torch.Tens
     filler = scores.new_full((1, 1), nothing).expand(scores.shape[0], count)
     top, index = torch.cat([scores, filler], 1).topk(count, dim=1)
     return top, index.clamp(max=pairs - 1)
-
-
-def within_groups(
-    box: torch.Tensor, score: torch.Tensor, group: torch.Tensor, groups: int, rule: Suppression
-) -> torch.Tensor:
-    """Scores (B, M) after suppression within each group, zero for what goes.
-
-    Args:
-        box: Corners (B, M, 4).
-        score: Scores (B, M).
-        group: Classes, or what else separates the boxes, (B, M) from 0 to `groups` - 1.
-        groups: Number of groups.
-        rule: How to suppress.
-    """
-    if rule.agnostic or groups == 1:
-        by_group = score[:, None]  # B 1 M
-    else:
-        numbers = torch.arange(groups, device=group.device)
-        by_group = torch.where(group[:, None] == numbers[:, None], score[:, None], 0.0)  # B C M
-    return keep_scores(box, by_group, rule.iou_threshold, rule.most).amax(1)
 
 
 def best(box: torch.Tensor, score: torch.Tensor, label: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,9 +64,15 @@ def _power(base, exponent):
     return _op().Mul(base, base) if exponent == 2 else _op().Pow(base, exponent)
 
 
-def _keep_scores(boxes, scores, iou_threshold: float, most: int):
-    """One NonMaxSuppression over all pictures and classes, whose indices point into `scores`."""
+def _keep_scores(boxes, scores, group, groups: int, iou_threshold: float, most: int):
+    """One NonMaxSuppression over all pictures and groups, whose indices say which scores stay."""
     op = _op()
+    by_group = op.Unsqueeze(scores, op.Constant(value_ints=[1]))  # B 1 M
+    if group is not None:
+        numbers = op.Reshape(op.Constant(value_ints=list(range(groups))), op.Constant(value_ints=[groups, 1]))
+        there = op.Equal(op.Unsqueeze(group, op.Constant(value_ints=[1])), numbers)
+        by_group = op.Where(there, by_group, op.Constant(value_float=0.0))  # B G M
     limits = op.Constant(value_ints=[most]), op.Constant(value_floats=[iou_threshold]), op.Constant(value_floats=[0.0])
-    chosen = op.NonMaxSuppression(boxes, scores, *limits)  # (boxes kept, 3): picture, class, candidate
-    return op.ScatterND(op.Mul(scores, op.Constant(value_float=0.0)), chosen, op.GatherND(scores, chosen))
+    chosen = op.NonMaxSuppression(boxes, by_group, *limits)  # (boxes kept, 3): picture, group, candidate
+    places = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
+    return op.ScatterND(op.Mul(scores, op.Constant(value_float=0.0)), places, op.GatherND(scores, places))

@@ -142,9 +142,8 @@ class TwoStage(nn.Module):
         box = self.decode(proposals[:, None, :, :4], delta, border).expand(-1, self.classes, -1, -1)
         if self.rule.agnostic:
             box, score = box.reshape(-1, 1, self.classes * count, 4), score.reshape(-1, 1, self.classes * count)
-        # a class has its own boxes, as a picture has
-        each, most = box.shape[2], self.rule.most
-        kept = keep_scores(box.reshape(-1, each, 4), score.reshape(-1, 1, each), self.rule.iou_threshold, most)
+        each, iou = box.shape[2], self.rule.iou_threshold  # a class has its own boxes, as a picture has
+        kept = keep_scores(box.reshape(-1, each, 4), score.reshape(-1, each), None, 1, iou, self.rule.most)
         label = torch.arange(self.classes, device=box.device)[:, None].expand(-1, count).flatten()
         every = self.classes * count
         return best(
