@@ -51,14 +51,14 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
     pytest.importorskip('matplotlib')
     plot = tmp_path / 'docs' / 'plot.png'
     arguments = [*SMALL, '--tasks', 'forward', 'training', '--batch-size', '2', '--plot', str(plot)]
-    arguments += ['--candidates', 'channels_last', 'fused', 'openvino']
+    arguments += ['--candidates', 'channels_last', 'fused']
     arguments += ['--no-memory', '--profile']
     arguments += ['--against', f'{reference}:lsnet_t', '--results-file', str(table), '--markdown', str(page)]
     assert benchmark.main(arguments) == 0
     assert 'reference / this' in capsys.readouterr().out.replace('\n', ' ')
     rows = list(csv.DictReader(table.open()))
     found = [(row['task'], row['candidate']) for row in rows]
-    ran, trained = ('eager', 'channels_last', 'fused', 'openvino', 'reference'), ('eager', 'channels_last', 'reference')
+    ran, trained = ('eager', 'channels_last', 'fused', 'reference'), ('eager', 'channels_last', 'reference')
     assert found == [('forward', name) for name in ran] + [('training', name) for name in trained]
     assert plot.read_bytes().startswith(b'\x89PNG')
     for row in rows:
@@ -72,6 +72,17 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
     assert str(tmp_path) not in text  # published commands hold no paths of this machine
     assert '--against reference.py:lsnet_t' in text
     assert not list(tmp_path.rglob('*.part'))
+
+
+def test_files_in_both_runtimes(tmp_path: Path) -> None:
+    for package in ('onnxruntime', 'onnxscript', 'openvino'):
+        pytest.importorskip(package)
+    folder, table = Path(__file__).parents[1] / 'data/bccd/images', tmp_path / 'out.csv'
+    words = ['-m', 'scaling_mlp_b_6_wi_512', '--tasks', 'forward', '-b', '1', '--threads', '1', '--rounds', '1']
+    words += ['--candidates', 'onnx', 'openvino', 'onnx_int8', 'openvino_int8', '--calibration', str(folder)]
+    assert benchmark.main([*words, '--no-memory', '--results-file', str(table)]) == 0
+    found = [row['candidate'] for row in csv.DictReader(table.open())]
+    assert found == ['eager', 'onnx', 'openvino', 'onnx_int8', 'openvino_int8']
 
 
 def test_a_model_that_fails_leaves_the_others(

@@ -137,8 +137,8 @@ def _average(length: Any, window: int, like: torch.Tensor) -> torch.Tensor:
 
     The first window at a position weighs 2^-k and each other one 2^-(k + 1), where k others follow it there.
     """
-    taken = torch.arange(length, device=like.device)[:, None] == _places(length, window, like)  # L n*U
+    there = torch.arange(length, device=like.device)[:, None] == _places(length, window, like)  # L n*U
+    taken = there.to(like.dtype)  # TensorRT sums up no whole numbers
     order = taken.cumsum(1)
-    after = taken.sum(1, keepdim=True) - order
-    halvings = after + (order > 1).to(after.dtype)
-    return taken * torch.exp2(-halvings.to(like.dtype))
+    halvings = taken.sum(1, keepdim=True) - order + (order > 1).to(like.dtype)
+    return taken * torch.exp2(-halvings)
