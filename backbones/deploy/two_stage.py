@@ -71,14 +71,15 @@ class RoIPyramid(nn.Module):
         batch = batch[:, None, None].expand(-1, boxes.shape[1], 1).flatten(0, 1)  # B*R 1
         boxes = boxes.flatten(0, 1)
         size = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt() / self.finest + 1e-6
-        pooled = torch.zeros(())
-        for level, scale in enumerate(self.scales):
-            here = size < 2 ** (level + 1) if level + 1 < len(self.scales) else torch.ones_like(size, dtype=torch.bool)
-            if level:
-                here = here & (size >= 2**level)
+        bounds = [2**level for level in range(1, len(self.scales))]
+        level = sum(((size >= bound).long() for bound in bounds), torch.zeros_like(size, dtype=torch.long))
+        pooled = None
+        for i, scale in enumerate(self.scales):
+            here = level == i
             rois = torch.cat([batch, torch.where(here[:, None], boxes, 0.0)], 1)
-            found = roi_align(maps[level], rois, self.size, scale, self.samples[level], self.aligned[level])
-            pooled = torch.where(here[:, None, None, None], found, pooled) if level else found
+            found = roi_align(maps[i], rois, self.size, scale, self.samples[i], self.aligned[i])
+            pooled = found if pooled is None else torch.where(here[:, None, None, None], found, pooled)
+        assert pooled is not None
         return pooled
 
 
