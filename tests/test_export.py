@@ -55,8 +55,8 @@ def _full(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.full)
 
 
-# By default each family is exported once: with free sizes, or, where time steps make that dear, at one size. The smallest
-# network of spikes is exported both ways.
+# By default each family is exported once: with free sizes, or, where time steps make that dear, at one size. The
+# smallest network of spikes is exported both ways.
 FREE = smallest(maps=True)
 LEAST = min(filter(_spiking, FREE), key=lambda name: facts(name).parameters)
 ONCE_FREE = [_full(name) if _spiking(name) and name != LEAST else name for name in FREE]

@@ -28,3 +28,5 @@ model = dict(
     train_cfg=dict(assigner=dict(_delete_=True, type='DynamicSoftLabelAssigner', topk=13)),
     test_cfg=dict(nms=dict(type='nms', iou_threshold=0.65)),
 )
+# the head's convolutions are shared between levels: each is a parameter once
+optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True))
