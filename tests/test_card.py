@@ -194,9 +194,7 @@ def test_a_full_disk_leaves_what_was_there(
         monkeypatch.setattr(card, '_write', full)
     else:
         monkeypatch.setattr(card.os, 'replace', full_for_the_model)
-    with pytest.raises(
-        OSError, match=r'/model\.onnx cannot be written: No space left on device\.'
-    ):
+    with pytest.raises(OSError, match=r'/model\.onnx cannot be written: No space left on device\.'):
         export_onnx(small(), path, input_size=SIZE, check=False)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
