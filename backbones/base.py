@@ -155,8 +155,9 @@ class StagedBackbone(nn.Module):
         assert len(self.feature_info) == len(self.stem_taps) + len(self.stages)
         self.num_features = num_features or self.feature_info[-1]['num_chs']
         self.reset_classifier(self.num_classes, self._pool_name, device=device, dtype=dtype)
-        for name, module in self.named_modules():
-            self._init_weights(module, name)
+        if not all(p.is_meta for p in self.parameters()):  # where no numbers are, drawing them takes long all the same
+            for name, module in self.named_modules():
+                self._init_weights(module, name)
 
     def make_head(self, in_features: int, num_classes: int, device=None, dtype=None) -> nn.Module:
         """Classifier on pooled features; a family with another one than a linear map overrides this."""

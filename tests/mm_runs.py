@@ -2,6 +2,7 @@
 
 import functools
 import re
+import tempfile
 from pathlib import Path
 
 import mmengine.config.utils
@@ -121,11 +122,18 @@ def make_cifar10(folder: Path) -> None:
 
 
 def make_imagenet(folder: Path) -> None:
-    """Four generated pictures in two of a thousand classes."""
+    """Four generated pictures in two of a thousand classes; the folders are made once, and every test's are links."""
+    (folder / 'imagenet').symlink_to(_imagenet(folder.parent), target_is_directory=True)
+
+
+@functools.cache
+def _imagenet(parent: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix='imagenet', dir=parent))
     for split in ('train', 'val'):
         for i in range(1000):
-            (folder / 'imagenet' / split / f'n{i:04d}').mkdir(parents=True)
-        _make_pictures(folder / 'imagenet' / split, ['n0000', 'n0007'], 70, 50)
+            (folder / split / f'n{i:04d}').mkdir(parents=True)
+        _make_pictures(folder / split, ['n0000', 'n0007'], 70, 50)
+    return folder
 
 
 def _make_pictures(folder: Path, classes: list[str], height: int, width: int) -> None:

@@ -17,13 +17,13 @@ import timm
 import beside  # lies in the same folder
 
 
-def lsnet_t():
-    return timm.create_model('lsnet_t')
+def scaling_mlp_b_6_wi_512():
+    return timm.create_model('scaling_mlp_b_6_wi_512')
 
 
 def other_weights():
-    model = timm.create_model('lsnet_t')
-    model.forward = lambda x: timm.create_model('lsnet_t').eval()(x)
+    model = timm.create_model('scaling_mlp_b_6_wi_512')
+    model.forward = lambda x: timm.create_model('scaling_mlp_b_6_wi_512').eval()(x)
     return model
 
 
@@ -34,7 +34,7 @@ def fails():
 def no_model():
     return 1
 """
-SMALL = ['--models', 'lsnet_t', '--input-size', '3', '32', '32', '--threads', '1', '--rounds', '2']
+SMALL = ['--models', 'scaling_mlp_b_6_wi_512', '--input-size', '3', '64', '64', '--threads', '1', '--rounds', '2']
 
 
 @pytest.fixture
@@ -53,7 +53,14 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
     arguments = [*SMALL, '--tasks', 'forward', 'training', '--batch-size', '2', '--plot', str(plot)]
     arguments += ['--candidates', 'channels_last', 'fused']
     arguments += ['--no-memory', '--profile']
-    arguments += ['--against', f'{reference}:lsnet_t', '--results-file', str(table), '--markdown', str(page)]
+    arguments += [
+        '--against',
+        f'{reference}:scaling_mlp_b_6_wi_512',
+        '--results-file',
+        str(table),
+        '--markdown',
+        str(page),
+    ]
     assert benchmark.main(arguments) == 0
     assert 'reference / this' in capsys.readouterr().out.replace('\n', ' ')
     rows = list(csv.DictReader(table.open()))
@@ -62,15 +69,15 @@ def test_models_against_a_reference(tmp_path: Path, reference: Path, capsys: pyt
     assert found == [('forward', name) for name in ran] + [('training', name) for name in trained]
     assert plot.read_bytes().startswith(b'\x89PNG')
     for row in rows:
-        assert float(row['param_count']) == pytest.approx(facts('lsnet_t').parameters / 1e6, rel=1e-3)
+        assert float(row['param_count']) == pytest.approx(facts('scaling_mlp_b_6_wi_512').parameters / 1e6, rel=1e-3)
         assert float(row['samples_per_sec']) == pytest.approx(2e3 / float(row['step_time']), rel=1e-3)
         assert (row['time_ratio_reference'] == '') == (row['candidate'] == 'reference')
     text = page.read_text()
-    assert re.search(r'\| lsnet_t \| 3x\d+x\d+ \| 2 \| fused \|', text)
-    profiles = re.findall(r'^- lsnet_t, (.*), batch 2, (\w+): `aten::.*` \d+%', text, re.M)
+    assert re.search(r'\| scaling_mlp_b_6_wi_512 \| 3x\d+x\d+ \| 2 \| fused \|', text)
+    profiles = re.findall(r'^- scaling_mlp_b_6_wi_512, (.*), batch 2, (\w+): `\w+::.*` \d+%', text, re.M)
     assert profiles == [(task, name) for task in ('forward', 'training') for name in ('eager', 'reference')]
     assert str(tmp_path) not in text  # published commands hold no paths of this machine
-    assert '--against reference.py:lsnet_t' in text
+    assert '--against reference.py:scaling_mlp_b_6_wi_512' in text
     assert not list(tmp_path.rglob('*.part'))
 
 
@@ -101,7 +108,7 @@ def test_a_model_that_fails_leaves_the_others(
         *SMALL,
         '-m',
         'lsnet_s',
-        'lsnet_t',
+        'scaling_mlp_b_6_wi_512',
         '--tasks',
         'forward',
         '-b',
@@ -112,7 +119,7 @@ def test_a_model_that_fails_leaves_the_others(
     ]
     assert benchmark.main([*words, '--results-file', str(table)]) == 2
     assert 'benchmark.py: lsnet_s is left out: outputs differ' in capsys.readouterr().err
-    assert [row['model'] for row in csv.DictReader(table.open())] == ['lsnet_t']
+    assert [row['model'] for row in csv.DictReader(table.open())] == ['scaling_mlp_b_6_wi_512']
 
 
 def test_operator_takes_less_memory_than_unfold(tmp_path: Path) -> None:
@@ -199,7 +206,10 @@ def test_markdown_keeps_what_others_wrote(tmp_path: Path) -> None:
         (['--against', 'REFERENCE:fails'], 'no GPU here'),
         (['--against', 'REFERENCE:no_model'], 'must return a torch module'),
         (['--against', 'REFERENCE:other_weights'], 'outputs of reference differ from eager'),
-        (['--models', 'lsnet_t', 'lsnet_s', '--against', 'REFERENCE:lsnet_t'], 'takes the file alone'),
+        (
+            ['--models', 'scaling_mlp_b_6_wi_512', 'lsnet_s', '--against', 'REFERENCE:scaling_mlp_b_6_wi_512'],
+            'takes the file alone',
+        ),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, reference: Path, capsys: pytest.CaptureFixture) -> None:

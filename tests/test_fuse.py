@@ -57,7 +57,11 @@ def images(model: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('name', variants())
-@pytest.mark.parametrize('features', [False, True], ids=['classifier', 'pyramid'])
+@pytest.mark.parametrize(
+    'features',
+    [False, pytest.param(True, marks=pytest.mark.full)],  # test_export exports each family's pyramid, fused
+    ids=['classifier', 'pyramid'],
+)
 def test_ours_are_fused_exactly(name: str, features: bool) -> None:
     if features and not facts(name).maps:
         pytest.skip('no maps')

@@ -168,7 +168,7 @@ def test_convert_lists_what_does_not_fit(name, state, whole):
 
 
 @pytest.mark.parametrize(
-    'kwargs', [{}, {'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {'features_only': True}], ids=str
+    'kwargs', [{}, {'num_classes': 5, 'in_chans': 1}, {'num_classes': 0}, {'features_only': True}], ids=str
 )
 def test_create_model_takes_the_official_file(name, state, whole, file, kwargs):
     """timm adapts the classifier and the first convolution; all else must be the official weights."""

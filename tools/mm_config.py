@@ -8,12 +8,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import init_default_scope
-
-import backbones.mm  # noqa: F401 (registers our classes, also for configs that forget custom_imports)
+if TYPE_CHECKING:  # they take seconds to import, and `--help` needs none of them
+    from mmengine.config import Config, ConfigDict
 
 # What a runner reads beyond the keys that a config happens to have.
 _RUNNER_KEYS = {
@@ -41,6 +39,15 @@ _RUNNER_KEYS = {
 } - {'train_evaluator'}
 
 
+class _Options(argparse.Action):
+    """mmengine's own action."""
+
+    def __call__(self, *args) -> None:
+        from mmengine.config import DictAction
+
+        DictAction(self.option_strings, self.dest, nargs=self.nargs)(*args)
+
+
 class Parser(argparse.ArgumentParser):
     """Arguments that all tools have."""
 
@@ -51,7 +58,7 @@ class Parser(argparse.ArgumentParser):
             '--cfg-options',
             nargs='+',
             default={},
-            action=DictAction,
+            action=_Options,
             metavar='KEY=VALUE',
             help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.frozen_stages=1',
         )
@@ -100,7 +107,7 @@ def explain(error: Exception) -> str | None:
     return text or type(error).__name__
 
 
-def load_config(path: str, options: dict[str, Any]) -> Config:
+def load_config(path: str, options: dict[str, Any]) -> 'Config':
     """Read a config file and apply `--cfg-options`.
 
     Raises:
@@ -108,6 +115,11 @@ def load_config(path: str, options: dict[str, Any]) -> Config:
     """
     if not Path(path).is_file():
         raise ValueError(f'there is no config file {path}')
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import backbones.mm  # noqa: F401 (registers our classes, also for configs that forget custom_imports)
+
     try:
         config = Config.fromfile(path)
     except (SyntaxError, NameError, AttributeError, KeyError, TypeError, OSError) as error:
@@ -121,11 +133,13 @@ def load_config(path: str, options: dict[str, Any]) -> Config:
     return config
 
 
-def _check_key(config: Config, key: str) -> None:
+def _check_key(config: 'Config', key: str) -> None:
     """Refuse a key that would be set and never read.
 
     A key may be new only directly below a `type`, whose class checks its arguments, or at the top if a runner reads it.
     """
+    from mmengine.config import Config
+
     node: Any = config
     parts = key.split('.')
     for depth, part in enumerate(parts):
@@ -145,7 +159,7 @@ def _check_key(config: Config, key: str) -> None:
             raise ValueError(f'--cfg-options: {key}: there is no key {part!r} in {where}; {hint}')
 
 
-def check_annotations(config: Config, *loaders: str) -> None:
+def check_annotations(config: 'Config', *loaders: str) -> None:
     """Hold the classes of COCO annotation files against those of the config.
 
     Raises:
@@ -157,7 +171,7 @@ def check_annotations(config: Config, *loaders: str) -> None:
                 _check_coco(config, dataset, loader)
 
 
-def _datasets(dataset: Any) -> Iterator[ConfigDict]:
+def _datasets(dataset: Any) -> 'Iterator[ConfigDict]':
     """The dataset and those that it wraps."""
     if isinstance(dataset, dict):
         yield dataset  # type: ignore[misc]
@@ -166,7 +180,7 @@ def _datasets(dataset: Any) -> Iterator[ConfigDict]:
             yield from _datasets(part)
 
 
-def _check_coco(config: Config, dataset: ConfigDict, loader: str) -> None:
+def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
     path = Path(os.path.join(dataset.get('data_root') or '', dataset.ann_file))
     if not path.is_file():
         raise ValueError(f'{loader}: there is no annotation file {path}')
@@ -182,7 +196,7 @@ def _check_coco(config: Config, dataset: ConfigDict, loader: str) -> None:
         raise ValueError(f'{loader}: {path} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
 
 
-def class_names(config: Config, dataset: ConfigDict) -> list[str]:
+def class_names(config: 'Config', dataset: 'ConfigDict') -> list[str]:
     """Classes of a dataset's config: its own, or those that its type defines."""
     own = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
     if own is None:
@@ -192,7 +206,7 @@ def class_names(config: Config, dataset: ConfigDict) -> list[str]:
     return [own] if isinstance(own, str) else list(own or ())
 
 
-def prepare_devices(config: Config, launcher: str, local_rank: int) -> None:
+def prepare_devices(config: 'Config', launcher: str, local_rank: int) -> None:
     """Settings for several processes; without a GPU they talk over gloo and the models stay on the CPU."""
     import torch
 
@@ -204,7 +218,7 @@ def prepare_devices(config: Config, launcher: str, local_rank: int) -> None:
         raise ValueError(f'--launcher {launcher} needs GPUs; without one start the processes with torchrun')
     # Joined here, since mmengine would first ask for a GPU.
     torch.distributed.init_process_group('gloo')
-    config.model_wrapper_cfg = ConfigDict(
+    config.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
@@ -220,5 +234,5 @@ def leave_processes() -> None:
         distributed.destroy_process_group()
 
 
-def set_work_dir(config: Config, path: str, work_dir: str | None) -> None:
+def set_work_dir(config: 'Config', path: str, work_dir: str | None) -> None:
     config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', Path(path).stem)

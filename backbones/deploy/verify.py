@@ -24,7 +24,7 @@ __all__ = [
 
 SPIKES = 1e-3  # share of a layer's spikes that rounding may move
 PROPOSALS = 1e-2  # share of a picture's proposals that rounding may exchange
-FUSED = 1e-11  # what `fuse` may change in float64, of the largest value; of our own backbones a tenth of it
+FUSED = 1e-12  # what `fuse` may change in float64, relative to the largest value
 BORDER = 1e-3  # how near to a threshold (of score or overlap) rounding may decide
 
 
