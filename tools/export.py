@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='export.py', description='Write a model as an ONNX file and compare the two.')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--model', '-m', metavar='NAME', help="a name of ours or of timm's own")
-    what.add_argument('--config', help='config of a detector or segmentor, with --checkpoint')
+    what.add_argument('--config', help='config of a detector, segmentor or classifier, with --checkpoint')
     parser.add_argument('--checkpoint', help='weights, in any layout that the model can be loaded from')
     parser.add_argument('--output', '-o', help='the file to write (default: NAME.onnx, or NAME.xml)')
     size = parser.add_mutually_exclusive_group()
@@ -188,11 +188,7 @@ def _measure(
     """What scores a finished file; None where that is not asked for and cannot be done."""
     if config is None or options.metric is False:
         return None
-    from backbones.deploy.detector import is_detector
-    from backbones.deploy.segmentor import is_segmentor
-
-    scored = is_detector(model) or is_segmentor(model)
-    reason = score.missing(config) if scored else f'that of {type(model).__name__} is not known here'
+    reason = score.missing(config)
     if options.metric is None:  # by itself only where nothing stands in the way
         if reason is None and options.nms is False:
             reason = 'a file without boxes has none'
@@ -277,14 +273,22 @@ def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
 
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     found: dict[str, Any] = {'classes': mm_config.class_names(config, dataset) if dataset else []}
-    step = next((step for step in dataset.get('pipeline', ()) if 'scale' in step), None)
+    steps = dataset.get('pipeline', ())
+    step = next((step for step in steps if 'scale' in step), None)
+    cut = next((step for step in steps if step['type'].endswith('CenterCrop')), None)
     if step is None:
         return found
-    scale = step['scale']
+    scale, interpolation = step['scale'], step.get('interpolation', 'bilinear')
+    scale = (scale, scale) if isinstance(scale, int) else scale
+    if cut is not None:  # a classifier's: the shorter side, and then the centre
+        side = cut['crop_size']
+        found['resize'] = {'mode': 'crop', 'crop_pct': side / min(scale), 'interpolation': interpolation}
+        found['input_size'] = (3, side, side)
+        return found
     found['resize'] = {
         'mode': 'keep_ratio' if step.get('keep_ratio') else 'stretch',
         'scale': scale,
-        'interpolation': step.get('interpolation', 'bilinear'),
+        'interpolation': interpolation,
     }
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
     if (getattr(preprocessor, 'pad_size_divisor', None) or 1) > 1:

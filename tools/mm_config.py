@@ -202,7 +202,8 @@ def class_names(config: 'Config', dataset: 'ConfigDict') -> list[str]:
     if own is None:
         from mmengine.registry import DATASETS
 
-        own = (getattr(DATASETS.get(dataset.type), 'METAINFO', None) or {}).get('classes')
+        with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+            own = (getattr(registry.get(dataset.type), 'METAINFO', None) or {}).get('classes')
     return [own] if isinstance(own, str) else list(own or ())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE = 0.1  # points that PyTorch and the file may differ by; mmdet rounds its own to as much
-_HEADLINES = ('bbox_mAP', 'mIoU')
+_HEADLINES = ('bbox_mAP', 'mIoU', 'accuracy/top1')
 
 
 def missing(config: Any) -> str | None:
@@ -25,7 +25,8 @@ def missing(config: Any) -> str | None:
     dataset = loader['dataset']
     if 'data_root' not in dataset and 'ann_file' not in dataset:
         return 'the config does not say where its test data lie'
-    parts = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+    prefix = dataset.get('data_prefix') or {}
+    parts = [dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
     paths = [Path(os.path.join(dataset.get('data_root') or '', part)) for part in parts if part]
     gone = next((path for path in paths if not path.exists()), None)
     return f'there is no {gone}' if gone else None
@@ -40,7 +41,7 @@ def measure(
     progress: Callable[[Sequence[int]], Sequence[int]] = lambda chosen: chosen,
     tolerance: float | None = TOLERANCE,
 ) -> dict[str, Any]:
-    """COCO AP of a detector or mIoU of a segmentor, with PyTorch and with its exported file.
+    """COCO AP of a detector, mIoU of a segmentor or accuracy of a classifier, with PyTorch and with its exported file.
 
     A file that gives classes of pixels (`mask`) is scored by classes that were decided at the size of its input, and so
     is PyTorch beside it; otherwise mmseg resizes logits to the size of the picture first.
@@ -175,7 +176,7 @@ class _File:
         self.session = onnxruntime.InferenceSession(os.fspath(path), settings, [*providers, 'CPUExecutionProvider'])
         self.shape = self.session.get_inputs()[0].shape
         self.outputs = [output.name for output in self.session.get_outputs()]
-        if self.outputs[0] not in ('dets', 'logits', 'mask'):
+        if self.outputs[0] not in ('dets', 'logits', 'mask', 'output'):
             raise ValueError(f'the metric needs a file that gives boxes or classes, but it gives {self.outputs}.')
         written = self.session.get_modelmeta().custom_metadata_map
         self.scale = None
@@ -210,6 +211,8 @@ def _search(data: Any, model: Any, run: _File, evaluators: Mapping[str, Any]) ->
         given = run(batch['inputs'])
         if 'dets' in given:
             found = model.predict(batch['inputs'], samples[0]), _boxes(given, samples[1])
+        elif 'output' in given:
+            found = model.predict(batch['inputs'], samples[0]), _classed(given['output'], samples[1])
         else:
             found = _classes(batch['inputs'], given, model, samples)
     for evaluator, results in zip(evaluators.values(), found, strict=True):
@@ -226,6 +229,12 @@ def _boxes(given: dict[str, Any], samples: list[Any]) -> list[Any]:
     samples[0].pred_instances = InstanceData(
         bboxes=dets[:, :4] / dets.new_tensor([x, y, x, y]), scores=dets[:, 4], labels=labels
     )
+    return samples
+
+
+def _classed(logits: Any, samples: list[Any]) -> list[Any]:
+    """The class of a picture."""
+    samples[0].set_pred_score(logits[0].softmax(-1)).set_pred_label(logits[0].argmax())
     return samples
 
 

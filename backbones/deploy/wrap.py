@@ -194,7 +194,7 @@ def describe(
     if getattr(preprocessor, '_enable_normalize', False) or hasattr(preprocessor, 'mean'):
         values = (preprocessor.mean, preprocessor.std)
         own_mean, own_std = ([round(v, 5) for v in t.flatten().tolist()] for t in values)  # without float32's digits
-        swapped = getattr(preprocessor, '_channel_conversion', False)
+        swapped = getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False)
         pixels = {'pixel_range': [0, 255], 'channel_order': 'rgb' if swapped else 'as loaded'}
     elif cfg:
         pixels = {'pixel_range': [0, 1], 'channel_order': 'rgb'}
