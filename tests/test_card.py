@@ -158,6 +158,16 @@ def test_a_file_that_is_no_card_is_never_replaced(content: str, tmp_path: Path) 
         export_onnx(small(), tmp_path / 'other.json', input_size=SIZE)
 
 
+def test_the_card_of_another_file_is_never_replaced(exported: Path) -> None:
+    before = card.card_path(exported).read_bytes()
+    with pytest.raises(ValueError, match=rf'is the card of {exported.name}: give another name, or remove'):
+        card.check_target(exported.with_suffix('.xml'))
+    assert card.card_path(exported).read_bytes() == before
+    card.check_target(exported)
+    exported.unlink()
+    card.check_target(exported.with_suffix('.xml'))
+
+
 def test_both_are_replaced_together(exported: Path) -> None:
     before = read_card(exported)
     export_onnx(small(), exported, input_size=SIZE, check=False)

@@ -68,16 +68,23 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def check_target(path: str | os.PathLike) -> None:
-    """Refuse a target whose card would take the place of a file that is no card.
+    """Refuse a target whose card would take the place of a file that is no card, or of the card of another file.
 
     Raises:
         ValueError: There is such a file, or the target would be its own card.
     """
-    card_file = card_path(path)
-    if Path(path).suffix == '.json' or (card_file.exists() and _read(card_file) is None):
+    path, card_file = Path(path), card_path(path)
+    card = _read(card_file)
+    if path.suffix == '.json' or (card_file.exists() and card is None):
         raise ValueError(
-            f'The card of {path} goes to {card_file}, but {"that is the same" if Path(path) == card_file else "that"} '
+            f'The card of {path} goes to {card_file}, but {"that is the same" if path == card_file else "that"} '
             'file is no card: give another name.'
+        )
+    names = [entry['name'] for entry in card['files']] if card else []
+    if path.name not in names and any((card_file.parent / name).exists() for name in names):
+        raise ValueError(
+            f'The card of {path} goes to {card_file}, but that is the card of {names[0]}: give another name, or remove '
+            f'{names[0]}.'
         )
 
 

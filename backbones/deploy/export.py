@@ -152,6 +152,11 @@ def export_onnx(
         raise ValueError(f'argmax=True takes a segmentor, but {type(model).__name__} has no decode_head.')
     if not nms and not is_detector(model):
         raise ValueError(f'nms=False takes a detector, but {type(model).__name__} has no bbox_head.')
+    if not nms and hasattr(model, 'roi_head'):
+        raise ValueError(
+            f'nms=False takes a detector of one stage, but the second stage of {type(model).__name__} works on boxes that '
+            'the first has suppressed: leave nms as it is.'
+        )
     what = {'argmax': argmax, 'nms': nms}
     size = _input_size(model, input_size, dynamic)
     _check_arguments(model, path, batch_size, dynamic, opset, facts if normalize else None)
