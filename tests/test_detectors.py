@@ -325,7 +325,7 @@ def test_other_suppressions_are_refused(tmp_path: Path) -> None:
     refused(make_detector('mask_rcnn', nms=soft), r"StandardRoIHead lacks test_cfg.nms=dict\(type='nms'", tmp_path)
     with pytest.raises(ValueError, match='give input_size'):
         export_onnx(make_detector(), tmp_path / 'model.onnx')
-    with pytest.raises(ValueError, match='nms=False takes a detector of one stage, but .* MaskRCNN'):
+    with pytest.raises(ValueError, match=r'nms=False takes a detector of one stage, but .* MaskRCNN'):
         export_onnx(make_detector('mask_rcnn'), tmp_path / 'model.onnx', input_size=(3, 96, 128), nms=False)
     assert not list(tmp_path.iterdir())
 

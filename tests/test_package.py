@@ -169,7 +169,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_the_package_and_its_configs(wheel: Path) -> None:
-    modules = {path.relative_to(ROOT).as_posix() for path in SOURCES}
+    tables = sorted(PACKAGE.rglob('*.yaml'))
+    assert tables
+    modules = {path.relative_to(ROOT).as_posix() for path in (*SOURCES, *tables)}
     configs = {f'backbones/{path.relative_to(ROOT).as_posix()}' for path in (ROOT / 'configs').rglob('*.py')}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}

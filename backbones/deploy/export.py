@@ -154,8 +154,8 @@ def export_onnx(
         raise ValueError(f'nms=False takes a detector, but {type(model).__name__} has no bbox_head.')
     if not nms and hasattr(model, 'roi_head'):
         raise ValueError(
-            f'nms=False takes a detector of one stage, but the second stage of {type(model).__name__} works on boxes that '
-            'the first has suppressed: leave nms as it is.'
+            f'nms=False takes a detector of one stage, but the second stage of {type(model).__name__} works on boxes '
+            'that the first has suppressed: leave nms as it is.'
         )
     what = {'argmax': argmax, 'nms': nms}
     size = _input_size(model, input_size, dynamic)
