@@ -46,6 +46,17 @@ def outputs(path: Path, x: np.ndarray) -> np.ndarray:
     return session(path).run(None, {'input': x})[0]
 
 
+def test_a_name_that_is_taken_is_refused_before_any_work(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tool.main(words(folder, tmp_path / 'model.onnx')) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr('backbones.deploy.export_onnx', None)
+    assert tool.main(words(folder, tmp_path / 'model.xml', '--format', 'openvino')) == 2
+    assert 'is the card of model.onnx' in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / 'model.onnx'
     flags = '--half', '--int8', '--reduce-range', '--tensorrt', '--calibration', str(folder)

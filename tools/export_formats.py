@@ -58,10 +58,13 @@ def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
     """Where the float32 ONNX file goes: to the output if that is asked for, else to a folder for the time being."""
     derived = options.format != 'onnx' or options.half or options.int8
     if options.tensorrt or not derived:
-        yield output
+        yield output  # checked by the export
         return
     if not output.parent.is_dir():
         raise ValueError(f'--output must name a file in a folder that exists, but got {output}')
+    from backbones.deploy.card import check_target
+
+    check_target(output)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
         yield Path(folder) / f'{output.stem}.onnx'
 
