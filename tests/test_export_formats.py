@@ -46,6 +46,12 @@ def outputs(path: Path, x: np.ndarray) -> np.ndarray:
     return session(path).run(None, {'input': x})[0]
 
 
+def test_flags_are_those_of_other_exporters() -> None:
+    options = tool._parser().parse_args(['--model', 'resnet18', '--format', 'onnx', '--simplify', '--dynamic'])
+    assert (options.simplify, options.dynamic) == (True, 'all')
+    assert tool._parser().parse_args(['--model', 'resnet18', '--dynamic', 'batch']).dynamic == 'batch'
+
+
 def test_a_name_that_is_taken_is_refused_before_any_work(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

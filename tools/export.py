@@ -51,11 +51,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--num-classes', type=int, help='classes of --model, if not its own number')
     axes = parser.add_mutually_exclusive_group()
     axes.add_argument(
-        '--dynamic', choices=DYNAMIC, default='all', help='axes left free: all (the default), batch or none'
+        '--dynamic',
+        choices=DYNAMIC,
+        nargs='?',
+        default='all',
+        const='all',
+        help='axes left free: all (the default), batch or none',
     )
     axes.add_argument('--static', action='store_const', dest='dynamic', const='none', help='the same as --dynamic none')
     parser.add_argument('--batch-size', '-b', type=int, default=2, help='batch that is traced (default: 2)')
     parser.add_argument('--opset', type=int, default=18, help='version of the ONNX operators (default: 18)')
+    parser.add_argument(
+        '--simplify', action='store_true', help='for those who know it from elsewhere: every file is simplified'
+    )
     pixels = parser.add_mutually_exclusive_group()
     pixels.add_argument('--logits', action='store_true', help='a segmentor gives logits (the default)')
     pixels.add_argument('--argmax', action='store_true', help='a segmentor gives the class of each pixel')
