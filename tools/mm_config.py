@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+try:
+    from tools import swap
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import swap  # type: ignore[no-redef]
+
 if TYPE_CHECKING:  # they take seconds to import, and `--help` needs none of them
     from mmengine.config import Config, ConfigDict
 
@@ -107,8 +112,10 @@ def explain(error: Exception) -> str | None:
     return text or type(error).__name__
 
 
-def load_config(path: str, options: dict[str, Any]) -> 'Config':
-    """Read a config file and apply `--cfg-options`.
+def load_config(
+    path: str, options: dict[str, Any], backbone: str | None = None, weights: str | None = None
+) -> 'Config':
+    """Read a config file, put in another `--backbone` with its `--init` if there is one, and apply `--cfg-options`.
 
     Raises:
         ValueError: The file is missing or is no config, or an option names a key that nothing would read.
@@ -126,10 +133,16 @@ def load_config(path: str, options: dict[str, Any]) -> 'Config':
         raise ValueError(f'{path} is not a config: {error}') from error
     if 'model' not in config:
         raise ValueError(f'{path} is not a config of a model: it sets no `model`')
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    if weights and not backbone:
+        raise ValueError('--init gives the weights of a --backbone: name one')
+    if weights and not Path(weights).is_file():
+        raise ValueError(f'--init: there is no file {weights}')
+    if backbone:
+        swap.swap_backbone(config, backbone, weights)
     for key in options:
         _check_key(config, key)
     config.merge_from_dict(options)
-    init_default_scope(config.get('default_scope', 'mmengine'))
     return config
 
 
@@ -235,5 +248,6 @@ def leave_processes() -> None:
         distributed.destroy_process_group()
 
 
-def set_work_dir(config: 'Config', path: str, work_dir: str | None) -> None:
-    config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
+def set_work_dir(config: 'Config', path: str, work_dir: str | None, backbone: str | None = None) -> None:
+    name = Path(path).stem + (f'_{backbone}' if backbone else '')
+    config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', name)

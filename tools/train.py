@@ -1,6 +1,7 @@
 """Train a detector, segmentor or classifier from a config file.
 
 python tools/train.py configs/detection/retinanet_lsnet_t_fpn_bccd.py
+python tools/train.py CONFIG --backbone raft_mlp_s --init official.pth    # the same with another backbone
 python tools/train.py CONFIG --resume                      # go on from the last checkpoint of the work folder
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
@@ -25,6 +26,10 @@ def _parser() -> 'mm_config.Parser':
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or without a path from the last one in the work folder',
     )
+    parser.add_argument(
+        '--backbone', metavar='NAME', help='another backbone than the one of the config, of any name of timm'
+    )
+    parser.add_argument('--init', metavar='CHECKPOINT', help='weights that the --backbone starts from')
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch over all processes'
@@ -49,8 +54,8 @@ def main(args: list[str] | None = None) -> int:
 def _train(options) -> None:
     from mmengine.runner import Runner
 
-    config = mm_config.load_config(options.config, options.cfg_options)
-    mm_config.set_work_dir(config, options.config, options.work_dir)
+    config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
+    mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
     mm_config.check_annotations(config, 'train_dataloader', 'val_dataloader')
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)

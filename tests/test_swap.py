@@ -1,0 +1,118 @@
+"""`--backbone NAME`: any backbone in any config, with channels and strides that fit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+import safetensors.torch
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from backbones.mm import read_checkpoint
+from registry import facts, make, variants
+from tools import mm_config
+from tools import train as train_tool
+
+OTHERS = ['poolformer_s12', 'swin_tiny_patch4_window7_224', 'tnt_s_legacy_patch16_224', 'resnet18']
+# Config -> strides of the maps that its heads get.
+DENSE = {
+    'configs/detection/retinanet_fpn_bccd.py': [8, 16, 32, 64],
+    'configs/detection/mask_rcnn_strip_mlp_tiny_light_fpn_nuclei.py': [4, 8, 16, 32, 64],
+    'configs/segmentation/fpn_svt_s_nuclei.py': [4, 8, 16, 32],
+    'configs/segmentation/upernet_nuclei.py': [4, 8, 16, 32],
+}
+
+
+def swapped(path: str, name: str) -> tuple[Any, str]:
+    """The model of the config with another backbone, or the sentence that says why there is none."""
+    try:
+        return mm_config.load_config(path, {}, name).model, ''
+    except ValueError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize('name', [*variants(), *OTHERS])
+@pytest.mark.parametrize(
+    'path',
+    [path if 'retina' in path else pytest.param(path, marks=pytest.mark.full) for path in DENSE],
+)
+def test_dense(path: str, name: str) -> None:
+    """Either the levels have the strides that the heads want and the channels that they are told, or a sentence."""
+    model, mistake = swapped(path, name)
+    if model is None:
+        takes = name in OTHERS or (facts(name).maps and not facts(name).clips)
+        assert ('gives maps of the strides' if takes else name if facts(name).clips else 'no feature maps') in mistake
+        return
+    with torch.device('meta'):
+        backbone = MODELS.build(model.backbone)
+    strides, channels = list(backbone.strides), list(backbone.channels)
+    wanted = DENSE[path]
+    assert strides == wanted[: len(strides)]
+    if 'neck' in model:
+        assert model.neck.in_channels == channels
+        assert model.neck.num_outs == len(wanted)
+        assert 'start_level' not in model.neck
+    else:
+        assert strides == wanted
+        assert model.decode_head.in_channels == channels
+        assert model.auxiliary_head.in_channels == channels[model.auxiliary_head.in_index]
+    assert model.backbone.get('drop_path_rate', 0.1) == 0.1
+
+
+@pytest.mark.parametrize('name', [*variants(pictures=True), *OTHERS])
+def test_classifier(name: str) -> None:
+    config = mm_config.load_config('configs/classification/max_former_cifar10.py', {}, name)
+    assert 'num_heads' not in config.model
+    with torch.device('meta'):
+        model = MODELS.build(config.model)
+    assert model.model.num_classes == 10
+
+
+def test_trains(tmp_path: Path) -> None:
+    """With weights to start from, into a folder of its own, whose config `tools/test.py` takes."""
+    weights = tmp_path / 'official.safetensors'
+    safetensors.torch.save_file(make('spartan_t').state_dict(), weights)
+    path, work = 'configs/detection/retinanet_fpn_bccd.py', tmp_path / 'work'
+    words = [w for w in mm_runs.options('detection', 1, tmp_path) if not w.startswith(('model.backbone', 'model.neck'))]
+    swap = ['--backbone', 'spartan_t', '--init', str(weights)]
+    assert train_tool.main([path, *swap, '--work-dir', str(work), '--cfg-options', *words]) == 0
+    assert read_checkpoint(work / 'epoch_1.pth')['meta']['iter'] == 2
+    written = Config.fromfile(work / Path(path).name)
+    assert written.model.backbone.model_name == 'spartan_t'
+    losses = [json.loads(line) for line in next(work.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert any('loss' in row for row in losses)
+
+
+def test_the_folder_is_named_after_both() -> None:
+    config = Config()
+    mm_config.set_work_dir(config, 'configs/detection/retinanet_fpn_bccd.py', None, 'spartan_t')
+    assert config.work_dir == 'work_dirs/retinanet_fpn_bccd_spartan_t'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--backbone', 'spartan'], "--backbone: there is no model 'spartan': did you mean spartan_t"),
+        (['--init', 'official.pth'], '--init gives the weights of a --backbone: name one'),
+        (['--backbone', 'spartan_t', '--init', 'nowhere.pth'], '--init: there is no file nowhere.pth'),
+        (['--backbone', 'tnt_s_legacy_patch16_224'], 'maps of the strides 16, but the heads of this config want 8, 16'),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert train_tool.main(['configs/detection/retinanet_fpn_bccd.py', *arguments, '--work-dir', str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_necks_are_refused(capsys: pytest.CaptureFixture) -> None:
+    path = 'configs/detection/mask_rcnn_lsnet_t_fpn_nuclei.py'
+    assert train_tool.main([path, '--backbone', 'spartan_t']) == 2
+    assert 'the neck FPN alone, and this config has TransposedConvFPN' in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""`--backbone NAME`: another backbone in a config, with all that follows from it."""
+
+import copy
+from typing import Any
+
+# What a config says of its backbone that holds for any other; the rest is of that one alone.
+_KEPT = ('type', 'img_size', 'in_chans', 'drop_path_rate', 'frozen_stages', 'norm_eval', 'with_cp', 'clips')
+_KEPT_OF_CLASSIFIERS = (
+    'type',
+    'img_size',
+    'in_chans',
+    'drop_path_rate',
+    'num_classes',
+    'loss',
+    'train_cfg',
+    'with_cal_acc',
+)
+_OPTIONAL = ('img_size', 'drop_path_rate')  # arguments that not every network of timm has
+
+
+def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
+    """Put another backbone into a config of a classifier, detector or segmentor, in place.
+
+    Its maps take the place of maps of the same strides, so that heads, anchors and losses stay what they are; where the
+    backbone ends before the pyramid does, the pyramid makes the coarser maps itself.
+
+    Args:
+        config: Config whose `model` is a `TimmClassifier`, or has a `TimmFeatures` as its `backbone`.
+        name: A name of ours or of timm's own.
+        weights: File that the backbone starts from, in any layout that it can be loaded from.
+
+    Raises:
+        ValueError: There is no such name, the config has no backbone of timm, or the backbone lacks maps of a stride.
+    """
+    try:
+        from tools import models
+    except ImportError:  # run as a script: this folder is on the path, its parent is not
+        import models  # type: ignore[no-redef]
+
+    models.check_name(name, '--backbone')
+    model = config.model
+    if str(model.type).endswith('TimmClassifier'):
+        kept = {key: model[key] for key in _KEPT_OF_CLASSIFIERS if key in model}
+        kept = _accepted(name, {**kept, 'model_name': name})
+        if weights:
+            kept.update(pretrained=True, pretrained_cfg_overlay={'file': weights})
+        _replace(model, kept)
+        return
+    backbone = model.get('backbone')
+    if not backbone or not str(backbone.get('type')).endswith('TimmFeatures'):
+        raise ValueError(
+            '--backbone takes a config of a TimmClassifier, or one with a backbone of the type TimmFeatures.'
+        )
+    if backbone.get('model_name') != name:
+        _swap_maps(model, backbone, name)
+    if weights:
+        backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': weights}
+
+
+def _swap_maps(model: Any, backbone: Any, name: str) -> None:
+    """The backbone of a detector or segmentor, and the channels of what follows it."""
+    kept = _accepted(name, {**{key: backbone[key] for key in _KEPT if key in backbone}, 'model_name': name})
+    before, after = _levels(backbone), _levels(kept)
+    heads = [head for head in (model.get('decode_head'), model.get('auxiliary_head')) if head]
+    neck = model.get('neck')
+    wanted = _wanted(before, neck)
+    levels = [max(i for i, (stride, _) in enumerate(after) if stride == s) for s in wanted if s in dict(after)]
+    found = [after[i][0] for i in levels]
+    if not found or found != wanted[: len(found)] or (neck is None and found != wanted):
+        raise ValueError(
+            f'--backbone {name} gives maps of the strides {_words(dict(after))}, but the heads of '
+            f'this config want {_words(wanted)}: take a config made for such strides, or another backbone.'
+        )
+    channels = [after[i][1] for i in levels]
+    _replace(backbone, {**kept, 'out_indices': tuple(levels)})
+    if neck is not None:
+        neck['in_channels'] = channels
+        for key in ('start_level', 'end_level'):
+            neck.pop(key, None)
+        if len(channels) < neck['num_outs'] and not neck.get('add_extra_convs'):
+            neck['add_extra_convs'] = 'on_output'
+        return
+    for head in heads:
+        index = head.get('in_index', -1)
+        head['in_channels'] = channels[index] if isinstance(index, int) else [channels[i] for i in index]
+
+
+def _accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that the network has no argument for."""
+    import timm
+    import torch
+
+    kept = dict(settings)
+    for key in _OPTIONAL:
+        if kept.get(key) is None:
+            kept.pop(key, None)
+            continue
+        try:
+            with torch.device('meta'):
+                timm.create_model(name, **{key: kept[key]})
+        except TypeError:
+            del kept[key]
+    return kept
+
+
+def _levels(backbone: Any) -> list[tuple[int, int]]:
+    """(stride, channels) of each map that a backbone gives."""
+    import torch
+    from mmengine.registry import MODELS
+
+    settings = {
+        key: value for key, value in copy.deepcopy(dict(backbone)).items() if key not in ('init_cfg', 'pretrained')
+    }
+    settings.pop('checkpoint_path', None)
+    with torch.device('meta'):
+        built: Any = MODELS.build(settings)
+    return list(zip(built.strides, built.channels, strict=True))
+
+
+def _wanted(levels: list[tuple[int, int]], neck: Any) -> list[int]:
+    """Strides of the maps that the heads get: those of the backbone, or of the pyramid on it."""
+    strides = [stride for stride, _ in levels]
+    if neck is None:
+        return strides
+    kind = str(neck.type).rpartition('.')[2]
+    if kind != 'FPN':
+        raise ValueError(f'--backbone knows what follows from the neck FPN alone, and this config has {kind}.')
+    used = strides[neck.get('start_level', 0) :][: neck['num_outs']]
+    while len(used) < neck['num_outs']:
+        used.append(2 * used[-1])
+    return used
+
+
+def _replace(settings: Any, others: dict[str, Any]) -> None:
+    for key in list(settings):
+        del settings[key]
+    settings.update(others)
+
+
+def _words(strides: Any) -> str:
+    return ', '.join(map(str, strides))
