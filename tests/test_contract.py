@@ -32,7 +32,7 @@ def name(request) -> str:
 @pytest.fixture(scope='module')
 def model(name) -> nn.Module:
     torch.manual_seed(0)
-    return make(name, num_classes=7).eval()
+    return shortened(make(name, num_classes=7))
 
 
 @pytest.fixture(scope='module')
@@ -126,7 +126,7 @@ def test_contract_features_only(name, model, images):
     maps = model.forward_intermediates(images, intermediates_only=True)
     for indices in [None, (0,), (len(maps) - 2, len(maps) - 1), (-1,)]:
         kwargs = {} if indices is None else {'out_indices': indices}
-        features = make(name, features_only=True, **kwargs).eval()
+        features = shortened(make(name, features_only=True, **kwargs))
         state = model.state_dict()
         features.load_state_dict({f'model.{k}': state[k] for k in features.model.state_dict()}, strict=True)
         expected = maps if indices is None else [maps[i] for i in indices]
@@ -188,7 +188,8 @@ def test_contract_rates_change_training(name, images):
         assert torch.equal(model.eval()(images[:1]), model(images[:1]))
 
 
-def test_contract_groups(model):
+def test_contract_groups(name):
+    model = make(name, num_classes=7)
     names = [n for n, _ in model.named_parameters()]
     for coarse in (False, True):
         groups = group_parameters(model, model.group_matcher(coarse=coarse))
