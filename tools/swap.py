@@ -108,10 +108,8 @@ def _levels(backbone: Any) -> list[tuple[int, int]]:
     import torch
     from mmengine.registry import MODELS
 
-    settings = {
-        key: value for key, value in copy.deepcopy(dict(backbone)).items() if key not in ('init_cfg', 'pretrained')
-    }
-    settings.pop('checkpoint_path', None)
+    weights = ('init_cfg', 'pretrained', 'checkpoint_path')
+    settings = {key: copy.deepcopy(value) for key, value in backbone.items() if key not in weights}
     with torch.device('meta'):
         built: Any = MODELS.build(settings)
     return list(zip(built.strides, built.channels, strict=True))
@@ -132,8 +130,7 @@ def _wanted(levels: list[tuple[int, int]], neck: Any) -> list[int]:
 
 
 def _replace(settings: Any, others: dict[str, Any]) -> None:
-    for key in list(settings):
-        del settings[key]
+    settings.clear()
     settings.update(others)
 
 
