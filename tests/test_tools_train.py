@@ -176,12 +176,12 @@ def test_two_processes_train_as_one_over_gloo(tmp_path):
 def test_a_lost_note_of_the_last_checkpoint_costs_nothing(tmp_path):
     for name in ('epoch_2.pth', 'epoch_10.pth', 'best_x_epoch_11.pth'):
         (tmp_path / name).touch()
-    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_10.pth'
+    assert mm_config.last_checkpoint(tmp_path).name == 'epoch_10.pth'
     (tmp_path / 'last_checkpoint').write_text('')
-    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_10.pth'
+    assert mm_config.last_checkpoint(tmp_path).name == 'epoch_10.pth'
     (tmp_path / 'last_checkpoint').write_text('/moved/away/epoch_2.pth')
-    assert train_tool._last_checkpoint(tmp_path).name == 'epoch_2.pth'
-    assert train_tool._last_checkpoint(tmp_path / 'empty') is None
+    assert mm_config.last_checkpoint(tmp_path).name == 'epoch_2.pth'
+    assert mm_config.last_checkpoint(tmp_path / 'empty') is None
 
 
 DETECTION = mm_runs.RUNNABLE['detection']

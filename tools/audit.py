@@ -9,11 +9,14 @@ that every runtime asked about takes every file, 1 that one does not or that nob
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+try:
+    from tools import files
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import files  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,15 +66,7 @@ def _write(path: Path, reports: list['AuditReport']) -> None:
     """Beside the target, then renamed."""
     if not path.parent.is_dir() or path.is_dir():
         raise ValueError(f'--json must name a file in a folder that exists, but got {path}.')
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix='.json')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as stream:
-            json.dump([report.as_dict() for report in reports], stream, indent=1)
-            stream.write('\n')
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    files.write(path, json.dumps([report.as_dict() for report in reports], indent=1) + '\n')
 
 
 def _print(report: 'AuditReport', verbose: bool, allow_unknown: bool) -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import plots
+    from tools import files, plots
 else:  # run as a script: this folder is on the path
+    import files
     import plots
 
 HOW = """\
@@ -201,6 +201,4 @@ def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: st
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + '.part')
-    beside.write_text(text, encoding='utf-8')
-    os.replace(beside, path)
+    files.write(path, text)

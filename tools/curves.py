@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 try:
     from tools import plots
@@ -48,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
         curves = [read(folder, options.metric) for folder in options.work_dirs]
         _print(labels, curves, options.metric)
         if options.plot:
-            _draw(labels, curves, options.metric, options.plot)
+            draw(labels, curves, options.metric, options.plot)
             print(f'wrote {options.plot}')
     except (ValueError, ImportError, OSError) as error:
         print(f'curves.py: {error}', file=sys.stderr)
@@ -69,15 +70,27 @@ def read(work_dir: str | os.PathLike, metric: str) -> Curve:
     Raises:
         ValueError: The folder holds no log, or none of that metric.
     """
-    paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))  # named by their time
-    if not paths:
-        raise ValueError(f'A work folder must hold a log, TIME/vis_data/scalars.json, but {work_dir} holds none.')
-    rows = [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines() if line]
+    rows = log(work_dir)
     curve = {int(row['step']): float(row[metric]) for row in rows if metric in row}
     if not curve:
         names = sorted({name for row in rows for name, value in row.items() if isinstance(value, float)})
         raise ValueError(f'--metric must be logged in {work_dir}, but {metric} is not: there are {", ".join(names)}.')
     return dict(sorted(curve.items()))
+
+
+def log(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """All lines of a training's log, oldest first.
+
+    Args:
+        work_dir: Folder of the training.
+
+    Raises:
+        ValueError: The folder holds no log.
+    """
+    paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))  # named by their time
+    if not paths:
+        raise ValueError(f'A work folder must hold a log, TIME/vis_data/scalars.json, but {work_dir} holds none.')
+    return [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines() if line]
 
 
 def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
@@ -92,7 +105,15 @@ def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
     Console(width=None if os.isatty(1) else 160).print(table)
 
 
-def _draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str) -> None:
+def draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str) -> None:
+    """The plot.
+
+    Args:
+        labels: A name for each curve.
+        curves: As `read` gives them.
+        metric: Name of the axis.
+        path: PNG file.
+    """
     from matplotlib.ticker import MaxNLocator
 
     with plots.subplots(path, figsize=(6, 4)) as axes:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import demo_page, score
+    from tools import demo_page, files, score
 else:  # run as a script: this folder is on the path
-    import demo_page
+    import demo_page  # type: ignore[no-redef]
+    import files
     import score
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,7 +122,7 @@ def _demo(options: argparse.Namespace) -> int:
     pictures = track(split.pictures, 'Drawing     ', console=console)
     demo_page.draw(options.output / 'photographs', split, boxes, pictures)
     html = demo_page.page(TITLE, split, scores, results, _facts(options, report))
-    demo_page.write(options.output / 'index.html', html.encode())
+    files.write(options.output / 'index.html', html)
     _print(console, split, scores, results)
     console.print(f'Look at {options.output / "index.html"}; beside it lie the photographs and {onnx.name}.')
     console.print(f'Done in {time.perf_counter() - start:.0f} s.')

@@ -2,13 +2,17 @@
 
 import base64
 import io
-import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if __package__:
+    from tools import files
+else:  # run as a script: this folder is on the path
+    import files
 
 THRESHOLD = 0.4  # boxes with less are not drawn
 SHOWN = 12  # photographs on the page
@@ -97,7 +101,7 @@ def draw(folder: Path, split: Split, boxes: list[dict[str, Any]], pictures: Iter
         both = Image.new('RGB', (left.width + right.width + 8, left.height), 'white')
         both.paste(left, (0, 0))
         both.paste(right, (left.width + 8, 0))
-        write(folder / f'{picture.path.stem}.jpg', _jpeg(both, 90))
+        files.write(folder / f'{picture.path.stem}.jpg', _jpeg(both, 90))
 
 
 def page(
@@ -149,13 +153,6 @@ def page(
         shown=[_shown(picture, results[second].boxes, split) for picture in pictures],
         facts=facts,
     )
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write beside the target and rename."""
-    beside = path.with_name(f'{path.name}.part')
-    beside.write_bytes(data)
-    os.replace(beside, path)
 
 
 def _shown(picture: Picture, boxes: list[dict[str, Any]], split: Split) -> dict[str, Any]:

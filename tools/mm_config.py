@@ -251,3 +251,15 @@ def leave_processes() -> None:
 def set_work_dir(config: 'Config', path: str, work_dir: str | None, backbone: str | None = None) -> None:
     name = Path(path).stem + (f'_{backbone}' if backbone else '')
     config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', name)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of a work folder that mmengine noted last, or if that is no file the one of the highest number."""
+    note = folder / 'last_checkpoint'
+    noted = Path(note.read_text(encoding='utf-8').strip() or '.') if note.is_file() else folder
+    for path in (noted, folder / noted.name):  # the folder may have moved since
+        if path.is_file():
+            return path
+    matches = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem) for path in folder.glob('*.pth')}
+    found = [(int(match[1]), path) for path, match in matches.items() if match]
+    return max(found)[1] if found else None

@@ -8,14 +8,14 @@ class and the name of a picture of class numbers.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 try:
-    from tools import mm_config
+    from tools import files, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import files  # type: ignore[no-redef]
     import mm_config
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
@@ -76,9 +76,7 @@ def _predict(options) -> None:
             sample = model.test_step({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})[0].cpu()
         draw(path, sample, out / path.name)
         records.append(dict(file=path.name, **_record(sample, classes, options.score_threshold, path, out)))
-    beside = out / 'predictions.json.part'
-    beside.write_text(json.dumps({'classes': classes, 'pictures': records}, indent=1) + '\n', encoding='utf-8')
-    os.replace(beside, out / 'predictions.json')
+    files.write(out / 'predictions.json', json.dumps({'classes': classes, 'pictures': records}, indent=1) + '\n')
     print(f'{len(records)} pictures and predictions.json are in {out}')
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from backbones.profile import Profile
 
 try:
-    from tools import models, spike_report
+    from tools import files, models, spike_report
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import files  # type: ignore[no-redef]
     import models  # type: ignore[no-redef]
     import spike_report  # type: ignore[no-redef]
 
@@ -146,10 +147,7 @@ def _write_csv(path: str, profiles: dict[str, 'Profile']) -> None:
                 size = height if height == width else f'{height}x{width}'
                 counts = (form.macs / 1e9, form.activations / 1e6, 1, size, form.parameters / 1e6, form.operators)
                 writer.writerow([label, *(round(n, 4) if isinstance(n, float) else n for n in counts)])
-    beside = f'{path}.part'
-    with open(beside, 'w', encoding='utf-8', newline='') as file:
-        file.write(text.getvalue())
-    os.replace(beside, path)
+    files.write(path, text.getvalue())
 
 
 def _step_aside() -> None:

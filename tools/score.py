@@ -113,6 +113,16 @@ def prepared(config: Any, model: Any, paths: Sequence[Path], normalize: bool) ->
     return found
 
 
+def headline(keys: Sequence[str]) -> str:
+    """The metric that stands for the rest."""
+    return next((key for end in _HEADLINES for key in keys if key.endswith(end)), keys[0] if keys else 'coco/bbox_mAP')
+
+
+def percent(name: str, value: float) -> float:
+    """A metric in percent: mmdet gives shares, mmseg and mmpretrain percent."""
+    return 100 * value if 'mAP' in name else value
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the log lines, tables and warnings of other libraries."""
@@ -254,10 +264,8 @@ def _classes(image: Any, given: dict[str, Any], model: Any, samples: list[list[A
 
 def _summary(found: dict[str, dict[str, float]], pictures: int, of: int) -> dict[str, Any]:
     """The two values that stand for the rest, in percent; 0 where nothing was found at all."""
-    keys = [key for values in found.values() for key in values]
-    name = next((key for end in _HEADLINES for key in keys if key.endswith(end)), keys[0] if keys else 'coco/bbox_mAP')
-    unit = 100 if 'mAP' in name else 1  # mmdet gives shares, mmseg percent
-    values = {way: unit * float(metrics.get(name, 0.0)) for way, metrics in found.items()}
+    name = headline([key for values in found.values() for key in values])
+    values = {way: percent(name, float(metrics.get(name, 0.0))) for way, metrics in found.items()}
     gap = abs(values['pytorch'] - values['onnxruntime'])
     rest = {way: {key: float(value) for key, value in metrics.items()} for way, metrics in found.items()}
     return {'name': name, **values, 'gap': gap, 'pictures': pictures, 'of': of, 'all': rest}

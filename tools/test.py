@@ -6,13 +6,13 @@ python tools/test.py CONFIG CHECKPOINT --out metrics.json
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
 try:
-    from tools import mm_config
+    from tools import files, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import files  # type: ignore[no-redef]
     import mm_config
 
 
@@ -66,9 +66,8 @@ def _test(options) -> None:
     load_weights(getattr(runner.model, 'module', runner.model), options.checkpoint)
     metrics = runner.test()
     if suffix == '.json' and runner.rank == 0:
-        beside = f'{options.out}.part'
-        Path(beside).write_text(json.dumps({key: float(value) for key, value in metrics.items()}, indent=1) + '\n')
-        os.replace(beside, options.out)
+        text = json.dumps({key: float(value) for key, value in metrics.items()}, indent=1)
+        files.write(options.out, f'{text}\n')
 
 
 def _listed(evaluator) -> list:

@@ -6,7 +6,6 @@ python tools/train.py CONFIG --resume                      # go on from the last
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -102,7 +101,7 @@ def _resume(config, source: str) -> None:
     """Check the checkpoint before the runner reads it, since mmengine would fall back to unsafe unpickling."""
     from backbones.mm import read_checkpoint
 
-    path = _last_checkpoint(Path(config.work_dir)) if source == 'auto' else source
+    path = mm_config.last_checkpoint(Path(config.work_dir)) if source == 'auto' else source
     if path is None:
         print(f'train.py: {config.work_dir} holds no checkpoint yet, the training starts anew', file=sys.stderr)
         return
@@ -112,18 +111,6 @@ def _resume(config, source: str) -> None:
             f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
         )
     config.resume, config.load_from = True, str(path)
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that mmengine noted last, or if that is no file the one of the highest number."""
-    note = folder / 'last_checkpoint'
-    noted = Path(note.read_text(encoding='utf-8').strip() or '.') if note.is_file() else folder
-    for path in (noted, folder / noted.name):  # the folder may have moved since
-        if path.is_file():
-            return path
-    matches = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem) for path in folder.glob('*.pth')}
-    found = [(int(match[1]), path) for path, match in matches.items() if match]
-    return max(found)[1] if found else None
 
 
 if __name__ == '__main__':

@@ -1,0 +1,88 @@
+"""Backbones side by side: trained, measured, exported and timed by one command."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip('mmdet')
+
+import mm_runs
+from PIL import Image
+
+from backbones.mm import read_checkpoint
+from tools import compare, test, train
+
+CONFIG = 'configs/detection/retinanet_fpn_bccd.py'
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mm_runs.ROOT)
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    """A comparison of seconds."""
+    short = [w for w in mm_runs.options('detection', 1, folder) if not w.startswith(('model.backbone', 'model.neck'))]
+    return [CONFIG, '--out', str(folder / 'out'), '--rounds', '2', *more, '--cfg-options', *short]
+
+
+def test_compare_goes_on_and_writes_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One name, then three, of which one fails: what is done stays; table, CSV and plots hold the two that can be."""
+
+    def here(name: str, args: list[str], *_: Any) -> str | None:
+        """The tool in this process, which has imported everything."""
+        if 'spartan_t' in args[0]:
+            return 'no memory'
+        # mmengine's visualizer of one name lives as long as the process, and writes where it was made first
+        named = ['--cfg-options', f'visualizer.name={Path(args[0]).stem}']
+        return None if {'train.py': train, 'test.py': test}[name].main([*args, *named]) == 0 else 'failed'
+
+    monkeypatch.setattr(compare, '_tool', here)
+    out = tmp_path / 'out'
+    assert compare.main(words(tmp_path, '--backbones', 'test_resnet', '--epochs', '2')) == 0
+    first = out / 'test_resnet' / 'epoch_2.pth'
+    assert read_checkpoint(first)['meta']['iter'] == 4
+    written = first.stat().st_mtime_ns
+    names = ['test_efficientnet', 'spartan_t', 'test_resnet']
+    assert compare.main(words(tmp_path, '--backbones', *names, '--epochs', '2')) == 1
+    assert 'spartan_t: no memory' in capsys.readouterr().err
+    assert first.stat().st_mtime_ns == written
+    with (out / 'compare.csv').open() as file:
+        rows = {row['backbone']: row for row in csv.DictReader(file)}
+    assert rows.keys() == {'test_efficientnet', 'test_resnet'}
+    for name, row in rows.items():
+        metrics = json.loads((out / name / 'metrics.json').read_text())
+        assert float(row['metric']) == pytest.approx(100 * metrics['coco/bbox_mAP'])
+        assert all(float(row[key]) > 0 for key in ('params_m', 'gmacs', 'train_minutes', 'latency_ms'))
+    assert '| test_resnet |' in (out / 'compare.md').read_text()
+    for plot in ('latency.png', 'curves.png'):
+        assert min(Image.open(out / plot).size) > 300
+    assert compare.main(words(tmp_path, '--backbones', 'test_resnet', '--epochs', '3')) == 2
+    assert 'belongs to another comparison' in capsys.readouterr().err
+
+
+def test_a_tool_that_fails_gives_its_reason(tmp_path: Path) -> None:
+    reason = compare._tool('train.py', ['nowhere.py'], tmp_path / 'log', 1)
+    assert reason and 'there is no config file nowhere.py (exit code 2, see' in reason
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--backbones', 'spartan'], "there is no model 'spartan': did you mean spartan_t"),
+        (['--backbones', 'spartan_t', 'spartan_t'], 'must name each backbone once, but names spartan_t twice'),
+        (['--backbones', 'spartan_t', 'tnt_s_legacy_patch16_224'], 'gives maps of the strides 16'),
+        (['--backbones', 'spartan_t', '--iters', '9'], '--iters cannot be honoured'),
+        (['--backbones', 'spartan_t', '--epochs', '0'], 'must be at least 1, but is 0'),
+        (['--backbones', 'spartan_t', '--jobs', '0'], '--jobs must be at least 1, but is 0'),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert compare.main(words(tmp_path, *arguments)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,56 @@
+"""Another length of a training."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+from mmengine.config import Config
+
+from tools import length
+
+PLACES = ('begin', 'end', 'T_max', 'milestones')
+
+
+def places(config: Config, by_epoch: bool) -> list[list[Any]]:
+    """Where the rates change, of each schedule that counts in this unit."""
+    found = config.get('param_scheduler') or []
+    found = found if isinstance(found, list) else [found]
+    return [[s.get(key) for key in PLACES] for s in found if bool(s.get('by_epoch', True)) == by_epoch]
+
+
+def tenfold(value: Any) -> Any:
+    if isinstance(value, list):
+        return [tenfold(entry) for entry in value]
+    return value if value is None or value >= 10**9 else 10 * value  # the largest number stands for "to the end"
+
+
+RUNNABLE = mm_runs.RUNNABLE.values()
+
+
+@pytest.mark.parametrize(
+    'path', [path if path in RUNNABLE else pytest.param(path, marks=pytest.mark.full) for path in mm_runs.CONFIGS]
+)
+def test_the_schedule_follows(path: str) -> None:
+    """Ten times as long, each rate changes ten times later; what is counted in the other unit stays."""
+    config = Config.fromfile(mm_runs.ROOT / path)
+    epochs = config.train_cfg.get('max_epochs')
+    old = epochs or config.train_cfg.max_iters
+    before = {unit: places(config, unit) for unit in (True, False)}
+    length.set_length(config, *((10 * old, None) if epochs else (None, 10 * old)))
+    assert (config.train_cfg.get('max_epochs') or config.train_cfg.max_iters) == 10 * old
+    assert places(config, bool(epochs)) == tenfold(before[bool(epochs)])
+    assert places(config, not epochs) == before[not epochs]
+
+
+@pytest.mark.parametrize(
+    ('epochs', 'iters', 'message'), [(None, 5, 'give --epochs'), (0, None, 'at least 1, but is 0')]
+)
+def test_mistakes(epochs: int | None, iters: int | None, message: str) -> None:
+    config = Config({'train_cfg': {'max_epochs': 3}})
+    with pytest.raises(ValueError, match=message):
+        length.set_length(config, epochs, iters)

@@ -1,0 +1,321 @@
+"""Train several backbones under one config and put them side by side: a table, and two plots.
+
+    python tools/compare.py configs/detection/retinanet_fpn_bccd.py --backbones lsnet_t poolformer_s12 --epochs 12
+
+Each backbone takes the place of the config's own, trains in a process of its own (`--jobs` at a time), is measured on
+the test split with its best checkpoint, exported to ONNX and timed in ONNX Runtime, all in turn. The folder `--out`
+gets `compare.md` and `compare.csv`, `latency.png` (metric against latency), `curves.png` (metric of the validation
+split, epoch by epoch) and a work folder for each backbone. What is done is not done again: the same command goes on
+where it stopped, also after a kill in the middle of a training.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+try:
+    from tools import curves, files, length, mm_config, plots, score
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import curves  # type: ignore[no-redef]
+    import files  # type: ignore[no-redef]
+    import length  # type: ignore[no-redef]
+    import mm_config  # type: ignore[no-redef]
+    import plots  # type: ignore[no-redef]
+    import score  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+TOOLS = Path(__file__).resolve().parent
+
+
+@dataclass
+class Row:
+    """One backbone: the metric in percent, times in minutes and milliseconds."""
+
+    backbone: str
+    metric: float
+    params_m: float  # of the whole model, millions
+    gmacs: float  # of the whole model, for one picture
+    train_minutes: float  # iterations alone, without start and validation
+    latency_ms: float  # ONNX Runtime, one picture
+    latency_q1_ms: float
+    latency_q3_ms: float
+
+
+COLUMNS = {
+    'Parameters (M)': lambda row: f'{row.params_m:.2f}',
+    'MACs (G)': lambda row: f'{row.gmacs:.2f}',
+    'Training (min)': lambda row: f'{row.train_minutes:.1f}',
+    'ONNX Runtime (ms)': lambda row: f'{row.latency_ms:.1f} ({row.latency_q1_ms:.1f} to {row.latency_q3_ms:.1f})',
+}
+
+
+def _parser() -> 'mm_config.Parser':
+    parser = mm_config.Parser('compare.py', 'Train several backbones under one config and put them side by side.')
+    add = parser.add_argument
+    add('--backbones', nargs='+', required=True, metavar='NAME', help="names of ours or of timm's own")
+    add('--epochs', type=int, help="length of each training, its schedule with it (default: the config's)")
+    add('--iters', type=int, help='the same for a config that counts iterations')
+    add('--out', help='folder for all that is written (default: work_dirs/compare_NAME_OF_CONFIG)')
+    add('--jobs', type=int, default=1, help='trainings at a time, which share the cores (default 1)')
+    add('--threads', type=int, default=2, help='threads of ONNX Runtime when it is timed (default 2)')
+    add('--rounds', type=int, default=25, help='timed rounds (default 25)')
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        args: Command line without the program's name, `sys.argv` by default.
+
+    Returns:
+        Exit code: 0; 1 if a backbone failed and the others are compared without it; 2 after a user's mistake.
+    """
+    words = sys.argv[1:] if args is None else args
+    options = _parser().parse_args(words)
+    failed: list[str] = []
+    return mm_config.run('compare.py', lambda: failed.extend(_compare(options, words))) or int(bool(failed))
+
+
+def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
+    """All of it; the names of those that failed."""
+    for name in ('jobs', 'threads', 'rounds'):
+        if getattr(options, name) < 1:
+            raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
+    twice = sorted({name for name in options.backbones if options.backbones.count(name) > 1})
+    if twice:
+        raise ValueError(f'--backbones must name each backbone once, but names {", ".join(twice)} twice')
+    out = Path(options.out or f'work_dirs/compare_{Path(options.config).stem}')
+    configs = {name: _config(options, name) for name in options.backbones}  # all mistakes before the first training
+    paths = {name: _place(config, out, name) for name, config in configs.items()}
+    failed = _each(_train, paths, options.jobs)
+    rest = {name: path for name, path in paths.items() if name not in failed}
+    failed |= _each(_test, rest, 1)
+    done = [name for name in rest if name not in failed]
+    if not done:
+        raise ValueError('no backbone could be trained and measured: ' + '; '.join(failed.values()))
+    rows, key = _rows(done, paths, options)
+    _write(out, rows, key, words, _facts(options, configs[done[0]]))
+    return list(failed)
+
+
+def _config(options: argparse.Namespace, name: str) -> 'Config':
+    config = mm_config.load_config(options.config, options.cfg_options, name)
+    length.set_length(config, options.epochs, options.iters)
+    mm_config.check_annotations(config, 'train_dataloader', 'val_dataloader', 'test_dataloader')
+    reason = score.missing(config)
+    if reason:
+        raise ValueError(f'backbones are compared on the test split, but {reason}')
+    return config
+
+
+def _place(config: 'Config', out: Path, name: str) -> Path:
+    """Write the config of one backbone; one that lies there already must say the same."""
+    path, text = out / 'configs' / f'{name}.py', config.pretty_text
+    if path.is_file() and path.read_text(encoding='utf-8') != text:
+        raise ValueError(f'--out: {path} belongs to another comparison: name a new folder, or remove {out}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, text)
+    return path
+
+
+def _work(path: Path) -> Path:
+    """Work folder of the backbone whose config this is."""
+    return path.parent.parent / path.stem
+
+
+def _each(step: Any, paths: Mapping[str, Path], jobs: int) -> dict[str, str]:
+    """Run a step for each backbone, some at a time; what failed, with its reason."""
+    failed: dict[str, str] = {}
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        for name, reason in zip(paths, pool.map(lambda path: step(path, threads), paths.values()), strict=True):
+            if reason:
+                failed[name] = f'{name}: {reason}'
+                print(f'compare.py: {failed[name]}', file=sys.stderr, flush=True)
+            else:
+                print(f'{name}: {"trained" if step is _train else "measured"}', flush=True)
+    return failed
+
+
+def _train(path: Path, threads: int) -> str | None:
+    work = _work(path)
+    if (work / 'trained').is_file():
+        return None
+    reason = _tool('train.py', [str(path), '--work-dir', str(work), '--resume'], work / 'train.log', threads)
+    if reason is None:
+        (work / 'trained').touch()
+    return reason
+
+
+def _test(path: Path, threads: int) -> str | None:
+    work, out = _work(path), _work(path) / 'metrics.json'
+    if out.is_file():
+        return None
+    words = [str(path), str(_best(work)), '--work-dir', str(work / 'test'), '--out', str(out)]
+    return _tool('test.py', words, work / 'test.log', threads)
+
+
+def _tool(name: str, words: Sequence[str], log: Path, threads: int) -> str | None:
+    """Run one of the tools; the reason if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+    with log.open('a', encoding='utf-8') as file:
+        done = subprocess.run(
+            [sys.executable, str(TOOLS / name), *words], stdout=file, stderr=subprocess.STDOUT, env=environment
+        )
+    if done.returncode == 0:
+        return None
+    lines = [line for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    return f'{lines[-1].strip() if lines else "it ended"} (exit code {done.returncode}, see {log})'
+
+
+def _best(work: Path) -> Path:
+    """The checkpoint that was best on the validation split, or the last one."""
+    found = sorted(work.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    last = mm_config.last_checkpoint(work)
+    if not found and last is None:
+        raise ValueError(f'{work} must hold a checkpoint, but holds none')
+    return found[-1] if found else last  # type: ignore[return-value]
+
+
+def _rows(names: Sequence[str], paths: Mapping[str, Path], options: argparse.Namespace) -> tuple[list[Row], str]:
+    """A row for each backbone, the best first, and the name of the metric."""
+    from backbones.measure import interleave
+
+    calls, facts = {}, {}
+    for name in names:
+        calls[name], facts[name] = _exported(paths[name], options.threads)
+    timings = interleave(calls, rounds=options.rounds)
+    key, rows = '', []
+    for name in names:
+        metrics = json.loads((_work(paths[name]) / 'metrics.json').read_text(encoding='utf-8'))
+        key = score.headline(list(metrics))
+        rows.append(
+            Row(
+                backbone=name,
+                metric=score.percent(key, metrics[key]),
+                train_minutes=_seconds(_work(paths[name])) / 60,
+                latency_ms=timings[name].median * 1e3,
+                latency_q1_ms=timings[name].quartiles[0] * 1e3,
+                latency_q3_ms=timings[name].quartiles[1] * 1e3,
+                **facts[name],
+            )
+        )
+    return sorted(rows, key=lambda row: -row.metric), key
+
+
+def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
+    """A call of the exported model on a picture of the test split, and its parameters and multiply-adds."""
+    import onnxruntime
+    import torch
+    from mmengine.registry import DATASETS
+
+    from backbones.deploy import export_onnx
+    from backbones.deploy.wrap import Exportable
+    from backbones.mm import build_model
+    from backbones.profile import count_macs
+
+    config, work = mm_config.load_config(str(path), {}), _work(path)
+    onnx = work / f'{path.stem}.onnx'
+    with score.quiet():
+        model = build_model(config, _best(work))
+        dataset = DATASETS.build(config.test_dataloader['dataset'])
+        image = score.prepared(config, model, [Path(dataset.get_data_info(0)['img_path'])], normalize=True)[0]
+        if not onnx.is_file():
+            export_onnx(model, onnx, input_size=image.shape[1:], batch_size=1, dynamic=False)
+        whole = Exportable(model, torch.from_numpy(image))
+        facts = {
+            'params_m': sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+            'gmacs': count_macs(whole, image.shape[1:]) / 1e9,
+        }
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(os.fspath(onnx), settings, ['CPUExecutionProvider'])
+    return lambda: session.run(None, {'input': image}), facts
+
+
+def _seconds(work: Path) -> float:
+    """Time of all iterations, from the log: its times are means of the iterations up to its line."""
+    rows = [row for row in curves.log(work) if 'time' in row and 'iter' in row]
+    times: dict[int, float] = {row['iter']: row['time'] for row in rows}  # a resumed part counts once
+    before, total = 0, 0.0
+    for step, time in sorted(times.items()):
+        total, before = total + (step - before) * time, step
+    return total
+
+
+def _curve(work: Path, key: str) -> curves.Curve:
+    return {step: score.percent(key, value) for step, value in curves.read(work, key).items()}
+
+
+def _facts(options: argparse.Namespace, config: 'Config') -> str:
+    """Under which conditions, in one line of Markdown."""
+    from datetime import date
+
+    from backbones.measure import machine, versions
+
+    loop = config.train_cfg
+    steps = f'{loop.max_epochs} epochs' if loop.get('max_epochs') else f'{loop.max_iters} iterations'
+    cores = max(1, (os.cpu_count() or 1) // options.jobs)
+    named = ', '.join(f'{name} {version}' for name, version in versions().items())
+    return (
+        f'{date.today().isoformat()}, {machine()}, {named}. {steps} each, trained on {cores} threads, {options.jobs} '
+        f'at a time; latency of one picture on {options.threads} threads, median of '
+        f'{options.rounds} rounds in turn with quartiles.'
+    )
+
+
+def _write(out: Path, rows: Sequence[Row], key: str, words: Sequence[str], facts: str) -> None:
+    """Table and plots."""
+    from rich.console import Console
+    from rich.table import Table
+
+    label = key.rpartition('/')[2]
+    lines = [['Backbone', label, *COLUMNS]]
+    lines += [[row.backbone, f'{row.metric:.1f}', *(fill(row) for fill in COLUMNS.values())] for row in rows]
+    table = Table(title=f'{label} on the test split')
+    for i, heading in enumerate(lines[0]):
+        table.add_column(heading, justify='right' if i else 'left')
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    text = [f'| {" | ".join(line)} |' for line in lines]
+    text.insert(1, '| --- |' + ' ---: |' * (len(lines[0]) - 1))
+    command = shlex.join(['python', 'tools/compare.py', *words])
+    files.write(out / 'compare.md', '\n'.join([f'    {command}', '', facts, '', *text, '']))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    files.write(out / 'compare.csv', file.getvalue())
+    _plot(out / 'latency.png', rows, label)
+    names = [row.backbone for row in rows]
+    curves.draw(names, [_curve(out / name, key) for name in names], label, str(out / 'curves.png'))
+    print(f'wrote compare.md, compare.csv, latency.png and curves.png to {out}')
+
+
+def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
+    """Metric against latency; the area of a mark is the number of parameters."""
+    with plots.subplots(str(path), figsize=(7, 4.5)) as axes:
+        for row in rows:
+            axes.scatter(row.latency_ms, row.metric, s=20 + 8 * row.params_m, alpha=0.6)
+            axes.annotate(row.backbone, (row.latency_ms, row.metric), (6, 4), textcoords='offset points', fontsize=7)
+        axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)
+        axes.grid(alpha=0.3, which='both')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
