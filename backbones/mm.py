@@ -29,6 +29,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from mmengine.utils import is_installed
+from timm.layers import GroupNorm1, LayerNorm2d
 from timm.models import group_parameters
 from timm.utils import adaptive_clip_grad
 from torch import Tensor, nn
@@ -59,6 +60,8 @@ __all__ = [
 # module's name finds both. It takes effect where this module is imported before a config is read, as our tools do.
 if not is_installed('mmsegmentation') and is_installed('mmseg'):
     MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+_OUT_NORMS: dict[str, type[nn.Module]] = {'layer': LayerNorm2d, 'group': GroupNorm1}
 
 # Ways in which timm's models are told that the picture may have any size, tried in this order.
 _ANY_SIZE_KWARGS = ({'strict_img_size': False}, {'dynamic_img_size': True}, {})
@@ -160,6 +163,8 @@ class TimmFeatures(BaseModule):
         with_cp: Gradient checkpointing: recompute activations in the backward pass to save memory.
         drop_path_rate: Stochastic depth, a probability; ``None`` leaves the model's own.
         in_chans: Channels of the input picture.
+        out_norm: 'layer' or 'group' gives every map a new norm, over the channels of each place (as Swin's detectors
+            have it) or over a whole picture (as PoolFormer's); it is in no file of ImageNet weights.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, prefix='backbone.')``: weights of timm, of an official
             repository of one of our families, or of an mmengine checkpoint (``prefix`` is found when left out).
         **kwargs: Further arguments of the timm model.
@@ -182,9 +187,12 @@ class TimmFeatures(BaseModule):
         with_cp: bool = False,
         drop_path_rate: float | None = None,
         in_chans: int = 3,
+        out_norm: str | None = None,
         init_cfg: dict | None = None,
         **kwargs,
     ):
+        if out_norm not in (None, *_OUT_NORMS):
+            raise ValueError(f"out_norm must be 'layer', 'group' or None, got {out_norm!r}")
         if init_cfg and (init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint')):
             raise ValueError(f"init_cfg must be dict(type='Pretrained', checkpoint=PATH), got {init_cfg}")
         if bool(pretrained) + bool(checkpoint_path) + bool(init_cfg) > 1:
@@ -223,6 +231,7 @@ class TimmFeatures(BaseModule):
             self.feature_info = self.net.feature_info
         self.channels: tuple[int, ...] = tuple(self.feature_info.channels())
         self.strides: tuple[int, ...] = tuple(self.feature_info.reduction())
+        self.norms = nn.ModuleList(_OUT_NORMS[out_norm](count, eps=1e-5) for count in self.channels if out_norm)
         if checkpoint_path:
             self._load(checkpoint_path, prefix=None)
         self._frozen = self._freeze(layers, frozen_stages)
@@ -237,7 +246,8 @@ class TimmFeatures(BaseModule):
             maps = self.net(x)
             if str(getattr(self.net, 'output_fmt', 'NCHW')).endswith('NHWC'):
                 maps = [m.permute(0, 3, 1, 2) for m in maps]
-        return tuple(m.contiguous() if m.ndim == 4 and not _dense(m) else m for m in maps)
+        maps = [m.contiguous() if m.ndim == 4 and not _dense(m) else m for m in maps]
+        return tuple(norm(m) for norm, m in zip(self.norms, maps, strict=True)) if self.norms else tuple(maps)
 
     def train(self, mode: bool = True) -> 'TimmFeatures':
         super().train(mode)
@@ -283,6 +293,7 @@ class TimmFeatures(BaseModule):
     def _load(self, path: str, prefix: str | None) -> None:
         """Strictly load ``path``; keys of pruned levels and of the head may be there, nothing else may be over."""
         state = _strip(read_checkpoint(path), prefix, path)
+        norms = {key: state.pop(f'norms.{key}') for key in self.norms.state_dict() if f'norms.{key}' in state}
         own = self.net.state_dict()
         if own.keys() <= state.keys() and all(state[key].shape == value.shape for key, value in own.items()):
             surplus = sorted(state.keys() - own.keys() - self._all_keys)
@@ -297,6 +308,8 @@ class TimmFeatures(BaseModule):
         if surplus:
             raise ValueError(f'{path} holds no weights of {self.model_name}; keys left over: {surplus[:8]}')
         self.net.load_state_dict({key: state[key] for key in own}, strict=True)
+        if norms:
+            self.norms.load_state_dict(norms, strict=True)
 
 
 def _dense(x: Tensor) -> bool:
@@ -339,8 +352,8 @@ def _strip(state: dict, prefix: str | None, path: str) -> dict[str, Tensor]:
         state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         if not state:
             raise ValueError(f'{path} has no key that starts with the prefix {prefix!r}')
-    if state and all(key.startswith('net.') for key in state):
-        state = {key[len('net.') :]: value for key, value in state.items()}
+    if state and all(key.startswith(('net.', 'norms.')) for key in state):  # the wrapper's own
+        state = {key.removeprefix('net.'): value for key, value in state.items()}
     return state
 
 

@@ -1,6 +1,7 @@
 """Small runs of the runnable configs: a narrow model, a few pictures, one or two epochs."""
 
 import functools
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import mmengine.config.utils
 import mmengine.runner.runner
 import numpy as np
 import yapf.yapflib.yapf_api
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from PIL import Image
 
@@ -31,6 +33,9 @@ RECIPES = [
     for path in CONFIGS
     if 'classification' in path and ('schedules/' in (ROOT / path).read_text() or '_short' in path)
 ]
+# Published trainings of detectors and segmentors, and the last of each kind: of a head and a schedule.
+DENSE = [path for path in CONFIGS if re.search('coco|ade20k', path)]
+KINDS = list({tuple(Path(path).stem.split('_')[i] for i in (0, -2)): path for path in DENSE}.values())
 # One of each task, which tests that need no more than that use.
 RUNNABLE = {
     'detection': 'configs/detection/retinanet_lsnet_t_fpn_bccd.py',
@@ -55,7 +60,7 @@ def options(config: str, epochs: int, folder: Path) -> list[str]:
         folder: Where `make_cifar10` or `make_imagenet` put pictures.
     """
     settings = Config.fromfile(ROOT / RUNNABLE.get(config, config))
-    words = _narrow(settings)
+    words = narrow(settings)
     for split, pictures in (('train', 4), ('val', 2), ('test', 2)):
         loader = f'{split}_dataloader'
         words += [f'{loader}.num_workers=0', f'{loader}.batch_size=2', f'{loader}.dataset.indices={pictures}']
@@ -73,17 +78,17 @@ def options(config: str, epochs: int, folder: Path) -> list[str]:
     return words
 
 
-def _narrow(settings: Config) -> list[str]:
+def narrow(settings: Config) -> list[str]:
     """A narrow backbone for pictures of 64x64, and the channels of what follows it."""
     inside = 'backbone' in settings.model
     backbone = settings.model.backbone if inside else settings.model
-    narrow = dict(NARROW[family(backbone.model_name)])
+    slim = dict(NARROW.get(family(backbone.model_name), {}))  # timm's own networks stay as they are
     if 'img_size' in backbone:
-        narrow['img_size'] = 64
-    words = [f'model.{"backbone." * inside}{key}={_word(value)}' for key, value in narrow.items()]
+        slim['img_size'] = 64
+    words = [f'model.{"backbone." * inside}{key}={_word(value)}' for key, value in slim.items()]
     if not inside:
         return words + ['model.pretrained=False'] * ('pretrained' in backbone)
-    channels = feature_channels(**{key: value for key, value in {**backbone, **narrow}.items() if key != 'type'})
+    channels = feature_channels(**{key: value for key, value in {**backbone, **slim}.items() if key != 'type'})
     words.append(f'model.{"neck" if "neck" in settings.model else "decode_head"}.in_channels={_word(channels)}')
     if 'auxiliary_head' in settings.model:
         words.append(f'model.auxiliary_head.in_channels={channels[settings.model.auxiliary_head.in_index]}')
@@ -134,6 +139,54 @@ def _imagenet(parent: Path) -> Path:
             (folder / split / f'n{i:04d}').mkdir(parents=True)
         _make_pictures(folder / split, ['n0000', 'n0007'], 70, 50)
     return folder
+
+
+def make_coco(folder: Path) -> None:
+    """Two generated pictures with an object each, in the place of COCO's."""
+    _make_pictures(folder / 'coco', ['train2017'], 80, 96)
+    boxes = [[10, 12, 40, 30], [30, 20, 50, 44]]
+    corners = [[x, y, x + w, y, x + w, y + h, x, y + h] for x, y, w, h in boxes]
+    table = {
+        'images': [{'id': i, 'file_name': f'{i}.jpg', 'height': 80, 'width': 96} for i in range(2)],
+        'annotations': [
+            {'id': i, 'image_id': i, 'category_id': 1 + i, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
+            | {'segmentation': [corners[i]]}
+            for i, box in enumerate(boxes)
+        ],
+        'categories': [{'id': i + 1, 'name': name} for i, name in enumerate(CocoDataset.METAINFO['classes'])],
+    }
+    (folder / 'coco' / 'annotations').mkdir()
+    (folder / 'coco' / 'annotations' / 'instances_train2017.json').write_text(json.dumps(table))
+
+
+def make_ade(folder: Path) -> None:
+    """Two generated pictures with their classes, in the place of ADE20K's."""
+    root = folder / 'ade'
+    _make_pictures(root / 'images', ['training'], 80, 96)
+    (root / 'annotations' / 'training').mkdir(parents=True)
+    for i in range(2):
+        classes = np.random.default_rng(i).integers(0, 151, (80, 96), dtype=np.uint8)
+        Image.fromarray(classes).save(root / 'annotations' / 'training' / f'{i}.png')
+
+
+def sample_few(model: Config) -> None:
+    """Few regions of a detector, and crops of a segmentor as small as the pictures, in place."""
+    if 'num_queries' in model:
+        model.num_queries = 20
+    if 'size' in model.data_preprocessor:
+        model.data_preprocessor.size = (48, 48)
+    stages = model.get('train_cfg', {}).get('rcnn', [])
+    for stage in stages if isinstance(stages, list) else [stages]:
+        stage.sampler.num = 16
+
+
+def shrink(pipeline: list) -> None:
+    """Small pictures wherever a pipeline sets a size, in place."""
+    sizes = {'scale': (96, 64), 'scales': [(96, 64)], 'crop_size': (48, 48)}
+    for step in pipeline:
+        step.update({key: size for key, size in sizes.items() if key in step})
+        for branch in step.get('transforms', ()):
+            shrink(branch)
 
 
 def _make_pictures(folder: Path, classes: list[str], height: int, width: int) -> None:

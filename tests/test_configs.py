@@ -12,10 +12,14 @@ pytest.importorskip('mmpretrain')
 import mm_runs
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from backbones.mm import build_model
+from tools import mm_config
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,32 @@ def _check_head(path: str, config: Config) -> None:
     if 'auto_scale_lr' in config:
         batch = int(processes[1] if processes else 1) * config.train_dataloader.batch_size
         assert config.auto_scale_lr.base_batch_size == batch
+
+
+@pytest.mark.parametrize(
+    'path', [path if path in mm_runs.KINDS else pytest.param(path, marks=pytest.mark.full) for path in mm_runs.DENSE]
+)
+def test_every_published_detector_and_segmentor_takes_a_step(path, tmp_path):
+    """On generated pictures through its own pipeline, with its own optimizer: a finite loss, no weight left out."""
+    words = mm_runs.narrow(Config.fromfile(path))
+    config = mm_config.load_config(
+        path, mm_config.Parser('', '').parse_args([path, '--cfg-options', *words]).cfg_options
+    )
+    config.model.backbone.pop('init_cfg')  # a file that the test lacks
+    detects = config.default_scope == 'mmdet'
+    (mm_runs.make_coco if detects else mm_runs.make_ade)(tmp_path)
+    dataset = config.train_dataloader.dataset
+    dataset.data_root = str(tmp_path / ('coco' if detects else 'ade'))
+    mm_runs.shrink(dataset.pipeline)
+    mm_runs.sample_few(config.model)
+    data = pseudo_collate([DATASETS.build(dataset)[i] for i in range(2)])
+    model = revert_sync_batchnorm(build_model(config)).train()
+    optimizer = build_optim_wrapper(model, config.optim_wrapper)
+    total, losses = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+    assert all(torch.isfinite(value) for value in losses.values())
+    optimizer.backward(total)
+    assert [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None] == []
+    optimizer.step()
 
 
 @pytest.mark.parametrize('path', [*mm_runs.BUNDLED, mm_runs.RUNNABLE['classification']])

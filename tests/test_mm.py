@@ -54,6 +54,30 @@ def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     assert mm.feature_channels(name) == list(model.channels)
 
 
+@pytest.mark.parametrize(('kind', 'axes'), [('layer', (1,)), ('group', (1, 2, 3))])
+def test_a_norm_on_every_map(kind, axes, tmp_path):
+    """Mean 0 and variance 1 over its axes; a file of weights with norms brings them, one without does not."""
+    picture = torch.randn(2, 3, 96, 64)
+    plain, normed = TimmFeatures('test_resnet').eval(), TimmFeatures('test_resnet', out_norm=kind).eval()
+    normed.net.load_state_dict(plain.net.state_dict())
+    for got, given in zip(normed(picture), plain(picture), strict=True):
+        wanted = (given - given.mean(axes, keepdim=True)) / (given.var(axes, keepdim=True, correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        normed.norms[0].weight.fill_(3)
+    for state, wanted in ((normed.state_dict(), 3), (plain.state_dict(), 1), (plain.net.state_dict(), 1)):
+        torch.save(state, tmp_path / 'weights.pth')
+        model = TimmFeatures(
+            'test_resnet', out_norm=kind, init_cfg={'type': 'Pretrained', 'checkpoint': tmp_path / 'weights.pth'}
+        )
+        model.init_weights()
+        assert set(model.norms[0].weight.tolist()) == {wanted}
+        torch.testing.assert_close(model.net.state_dict(), plain.net.state_dict())
+    torch.save(normed.state_dict(), tmp_path / 'weights.pth')
+    with pytest.raises(ValueError, match='keys left over'):
+        TimmFeatures('test_resnet', checkpoint_path=str(tmp_path / 'weights.pth'))
+
+
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 def test_levels_can_be_chosen(name, picture):
     full = TimmFeatures(name, **slim(name))
@@ -136,6 +160,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
         ({'model_name': 'lsnet_t', 'widht': 3}, 'widht'),
         ({'model_name': 'max_former_cifar10dvs'}, 'max_former_cifar10dvs takes clips'),
         ({'model_name': 'test_resnet', 'init_cfg': {'type': 'Kaiming'}}, 'init_cfg'),
+        ({'model_name': 'test_resnet', 'out_norm': 'batch'}, "out_norm must be 'layer', 'group' or None, got 'batch'"),
         ({'model_name': 'test_resnet', 'checkpoint_path': 'no.pth'}, r'no\.pth'),
         (
             {'model_name': 'test_resnet', 'pretrained': True, 'init_cfg': {'type': 'Pretrained', 'checkpoint': 'x'}},

@@ -1,0 +1,18 @@
+# Cascade Mask R-CNN on Swin-B, COCO, 3x with pictures of many sizes, as published.
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/detection/cascade-mask-rcnn_swin_base_fpn_3x_coco.py --launcher pytorch
+# Expected on val2017: box AP 51.9, mask AP 45.0 (Liu et al., Swin, arXiv 2103.14030). Not rerun here.
+# Differs: timm rolls a map before it pads it to whole windows, the published code after; they agree where sides are
+# multiples of 224 pixels.
+# Needs data/coco and the ImageNet weights checkpoints/swin_base_patch4_window7_224.pth
+# (github.com/SwinTransformer/storage, release v1.0.0).
+_base_ = ['cascade-mask-rcnn_swin_tiny_fpn_3x_coco.py']
+
+model = dict(
+    backbone=dict(
+        model_name='swin_base_patch4_window7_224',
+        drop_path_rate=0.3,
+        init_cfg=dict(checkpoint='checkpoints/swin_base_patch4_window7_224.pth'),
+    ),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)

@@ -1,0 +1,21 @@
+# Cascade Mask R-CNN on Swin-T, COCO, 3x with pictures of many sizes, as published.
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/detection/cascade-mask-rcnn_swin_tiny_fpn_3x_coco.py --launcher pytorch
+# Expected on val2017: box AP 50.4, mask AP 43.7 (Liu et al., Swin, arXiv 2103.14030). Not rerun here.
+# Differs: timm rolls a map before it pads it to whole windows, the published code after; they agree where sides are
+# multiples of 224 pixels.
+# Needs data/coco and the ImageNet weights checkpoints/swin_tiny_patch4_window7_224.pth
+# (github.com/SwinTransformer/storage, release v1.0.0).
+_base_ = ['../_base_/recipes/cascade-mask-rcnn_coco_3x.py']
+
+model = dict(
+    backbone=dict(
+        model_name='swin_tiny_patch4_window7_224',
+        always_partition=True,  # as the detectors have it: the last stage shifts its windows too
+        out_norm='layer',
+        drop_path_rate=0.2,
+        init_cfg=dict(checkpoint='checkpoints/swin_tiny_patch4_window7_224.pth'),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0))))

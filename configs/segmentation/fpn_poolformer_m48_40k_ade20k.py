@@ -1,0 +1,11 @@
+# Semantic FPN on PoolFormer-M48, ADE20K, 40k iterations, as published.
+#   torchrun --nproc-per-node 8 tools/train.py configs/segmentation/fpn_poolformer_m48_40k_ade20k.py --launcher pytorch
+# Expected on the validation split: mIoU 42.7 (Yu et al., MetaFormer, arXiv 2111.11418). Not rerun here.
+# Needs data/ade and the ImageNet weights checkpoints/poolformer_m48.pth.tar (github.com/sail-sg/poolformer, release
+# v1.0).
+_base_ = ['fpn_poolformer_s12_40k_ade20k.py']
+
+model = dict(
+    backbone=dict(model_name='poolformer_m48', init_cfg=dict(checkpoint='checkpoints/poolformer_m48.pth.tar')),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
