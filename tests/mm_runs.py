@@ -9,6 +9,7 @@ from pathlib import Path
 import mmengine.config.utils
 import mmengine.runner.runner
 import numpy as np
+import pytest
 import yapf.yapflib.yapf_api
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
@@ -33,9 +34,8 @@ RECIPES = [
     for path in CONFIGS
     if 'classification' in path and ('schedules/' in (ROOT / path).read_text() or '_short' in path)
 ]
-# Published trainings of detectors and segmentors, and the last of each kind: of a head and a schedule.
+# Published trainings of detectors and segmentors.
 DENSE = [path for path in CONFIGS if re.search('coco|ade20k', path)]
-KINDS = list({tuple(Path(path).stem.split('_')[i] for i in (0, -2)): path for path in DENSE}.values())
 # One of each task, which tests that need no more than that use.
 RUNNABLE = {
     'detection': 'configs/detection/retinanet_lsnet_t_fpn_bccd.py',
@@ -43,6 +43,21 @@ RUNNABLE = {
     'segmentation': 'configs/segmentation/fpn_lsnet_t_nuclei.py',
     'classification': 'configs/classification/lsnet_t_cifar10.py',
 }
+
+
+def one_of_each(paths: list[str]) -> list:
+    """Configs as test parameters: the last one of each head, data and length as it is, all others marked `full`.
+
+    Classifiers have their schedule in the place of a head.
+    """
+    last = {_kind(path): path for path in paths}.values()
+    return [path if path in last else pytest.param(path, marks=pytest.mark.full) for path in paths]
+
+
+def _kind(path: str) -> tuple[str, ...]:
+    schedules = re.findall(r'schedules/\w+', (ROOT / path).read_text())
+    words = Path(path).stem.split('_')
+    return tuple(schedules) if 'classification' in path and schedules else (words[0], *re.findall(r'\d+[xek](?=_)', path), words[-1])
 
 
 def task_of(config: Config) -> str:

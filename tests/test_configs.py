@@ -58,9 +58,7 @@ def _check_head(path: str, config: Config) -> None:
         assert config.auto_scale_lr.base_batch_size == batch
 
 
-@pytest.mark.parametrize(
-    'path', [path if path in mm_runs.KINDS else pytest.param(path, marks=pytest.mark.full) for path in mm_runs.DENSE]
-)
+@pytest.mark.parametrize('path', mm_runs.one_of_each(mm_runs.DENSE))
 def test_every_published_detector_and_segmentor_takes_a_step(path, tmp_path):
     """On generated pictures through its own pipeline, with its own optimizer: a finite loss, no weight left out."""
     words = mm_runs.narrow(Config.fromfile(path))
@@ -84,7 +82,7 @@ def test_every_published_detector_and_segmentor_takes_a_step(path, tmp_path):
     optimizer.step()
 
 
-@pytest.mark.parametrize('path', [*mm_runs.BUNDLED, mm_runs.RUNNABLE['classification']])
+@pytest.mark.parametrize('path', [*mm_runs.one_of_each(mm_runs.BUNDLED), mm_runs.RUNNABLE['classification']])
 def test_config_runs_on_data_at_hand(path, tmp_path):
     config = Config.fromfile(path)
     init_default_scope(config.default_scope)

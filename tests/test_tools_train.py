@@ -66,7 +66,9 @@ def _measure(config, checkpoint, options, folder) -> dict:
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize('config', [path for path in mm_runs.BUNDLED if path not in mm_runs.RUNNABLE.values()])
+@pytest.mark.parametrize(
+    'config', mm_runs.one_of_each([path for path in mm_runs.BUNDLED if path not in mm_runs.RUNNABLE.values()])
+)
 def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
     task, work = mm_runs.task_of(Config.fromfile(config)), tmp_path / 'work'
     short = mm_runs.options(config, 1, tmp_path)
@@ -76,7 +78,7 @@ def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
     assert METRIC[task] in _measure(config, trained, short, tmp_path)
 
 
-@pytest.mark.parametrize('config', mm_runs.RECIPES)
+@pytest.mark.parametrize('config', mm_runs.one_of_each(mm_runs.RECIPES))
 def test_every_published_recipe_trains(config, tmp_path):
     mm_runs.make_cifar10(tmp_path)
     mm_runs.make_imagenet(tmp_path)

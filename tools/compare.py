@@ -14,7 +14,6 @@ import csv
 import io
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import curves, files, length, mm_config, plots, score
+    from tools import curves, files, length, mm_config, plots, score, tables
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import curves  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
@@ -32,6 +31,7 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
     import mm_config  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
     import score  # type: ignore[no-redef]
+    import tables  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -262,40 +262,23 @@ def _curve(work: Path, key: str) -> curves.Curve:
 
 
 def _facts(options: argparse.Namespace, config: 'Config') -> str:
-    """Under which conditions, in one line of Markdown."""
-    from datetime import date
-
-    from backbones.measure import machine, versions
-
+    """Under which conditions."""
     loop = config.train_cfg
     steps = f'{loop.max_epochs} epochs' if loop.get('max_epochs') else f'{loop.max_iters} iterations'
     cores = max(1, (os.cpu_count() or 1) // options.jobs)
-    named = ', '.join(f'{name} {version}' for name, version in versions().items())
     return (
-        f'{date.today().isoformat()}, {machine()}, {named}. {steps} each, trained on {cores} threads, {options.jobs} '
-        f'at a time; latency of one picture on {options.threads} threads, median of '
-        f'{options.rounds} rounds in turn with quartiles.'
+        f'{steps} each, trained on {cores} threads, {options.jobs} at a time; latency of one picture on '
+        f'{options.threads} threads, median of {options.rounds} rounds in turn with quartiles.'
     )
 
 
 def _write(out: Path, rows: Sequence[Row], key: str, words: Sequence[str], facts: str) -> None:
     """Table and plots."""
-    from rich.console import Console
-    from rich.table import Table
-
     label = key.rpartition('/')[2]
     lines = [['Backbone', label, *COLUMNS]]
     lines += [[row.backbone, f'{row.metric:.1f}', *(fill(row) for fill in COLUMNS.values())] for row in rows]
-    table = Table(title=f'{label} on the test split')
-    for i, heading in enumerate(lines[0]):
-        table.add_column(heading, justify='right' if i else 'left')
-    for line in lines[1:]:
-        table.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    text = [f'| {" | ".join(line)} |' for line in lines]
-    text.insert(1, '| --- |' + ' ---: |' * (len(lines[0]) - 1))
-    command = shlex.join(['python', 'tools/compare.py', *words])
-    files.write(out / 'compare.md', '\n'.join([f'    {command}', '', facts, '', *text, '']))
+    tables.show(f'{label} on the test split', lines)
+    tables.write(out / 'compare.md', ['tools/compare.py', *words], facts, lines)
     file = io.StringIO()
     writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator='\n')
     writer.writeheader()
