@@ -8,11 +8,13 @@ Each backbone trains in a process of its own, one after the other, with the data
 """
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +72,6 @@ def main(args: list[str] | None = None) -> int:
 def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
     from rich.progress import track
 
-    from backbones.measure import in_fresh_process
-
     for name in ('iters', 'threads'):
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
@@ -87,7 +87,8 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
     found = {}
     for name, config in track(configs.items(), 'Training', transient=True):
         text = config.pretty_text  # a config does not survive pickling with all that it has read
-        found[name] = in_fresh_process(train, text, options.iters, options.threads)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+            found[name] = pool.submit(train, text, options.iters, options.threads).result()
     lines = _lines(found)
     tables.show('Training steps', lines)
     for name, reason in left_out.items():
