@@ -57,7 +57,11 @@ def one_of_each(paths: list[str]) -> list:
 def _kind(path: str) -> tuple[str, ...]:
     schedules = re.findall(r'schedules/\w+', (ROOT / path).read_text())
     words = Path(path).stem.split('_')
-    return tuple(schedules) if 'classification' in path and schedules else (words[0], *re.findall(r'\d+[xek](?=_)', path), words[-1])
+    return (
+        tuple(schedules)
+        if 'classification' in path and schedules
+        else (words[0], *re.findall(r'\d+[xek](?=_)', path), words[-1])
+    )
 
 
 def task_of(config: Config) -> str:

@@ -28,6 +28,7 @@ ROOMS = {
     'measure': set(),
     'deploy': {'deploy', 'layers', 'backbones'},  # the version, which goes into the files it writes
     'energy': {'layers'},
+    'pyramid': set(),
     'profile': {'deploy', 'layers'},
     'mm': {'base', 'backbones'},  # `import backbones` registers the names that its configs build
 }
