@@ -181,7 +181,9 @@ def test_fused_model_is_plain_convolutions():
     assert all(m.groups in (1, m.in_channels) for m in fused.modules() if isinstance(m, nn.Conv2d))
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.full] if rank else []) for rank, name in enumerate(PUBLISHED)]
+)
 def test_sizes_are_those_of_the_paper(name):
     """Fused: parameters within a fiftieth, MACs, of which two digits are published, within a twentieth."""
     pytest.importorskip('fvcore')

@@ -12,7 +12,7 @@ from torch import nn
 
 from backbones.layers.ska import small_kernel_aggregation
 from backbones.profile import count_macs, profile
-from registry import make, shape, shortened, smallest
+from registry import narrow, shape, smallest
 
 pytest.importorskip('fvcore')
 TOOLS = Path(__file__).parents[1] / 'tools'
@@ -49,7 +49,7 @@ def test_counts_by_definition() -> None:
 
 @pytest.mark.parametrize('name', smallest())
 def test_registry(name: str) -> None:
-    model = shortened(make(name))
+    model = narrow(name)
     result = profile(model, shape(name, 1, (96, 64))[-3:])
     assert result.parameters == sum(p.numel() for p in model.parameters())
     assert result.macs == count_macs(model, result.input_size) > 0

@@ -114,10 +114,7 @@ def test_numbers_are_those_of_mmseg(head: str) -> None:
 
 @pytest.mark.parametrize(
     ('head', 'argmax'),
-    [
-        pytest.param(head, i % 2 == 0, marks=[] if head in ('fpn', 'upernet') else [pytest.mark.full])
-        for i, head in enumerate(HEADS)
-    ],
+    [pytest.param(head, i % 2 == 0, marks=[] if head == 'fpn' else [pytest.mark.full]) for i, head in enumerate(HEADS)],
 )
 def test_file_of_any_size(head: str, argmax: bool, tmp_path: Path) -> None:
     model = of_head(head)
@@ -249,7 +246,7 @@ def with_weights(config: Path) -> tuple[Any, list[str]]:
     return model, ['--config', str(config), '--checkpoint', str(checkpoint)]
 
 
-@pytest.mark.parametrize('argmax', [False, True])
+@pytest.mark.parametrize('argmax', [False, pytest.param(True, marks=pytest.mark.full)])
 def test_tool_measures_the_metric(argmax: bool, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     config = narrow_config(tmp_path)
     model, words = with_weights(config)
