@@ -261,6 +261,14 @@ def test_thresholds_are_those_of_the_graph() -> None:
     assert module._thresholds(proto) == pytest.approx((0.07, 0.45))
 
 
+@pytest.mark.parametrize(('name', 'kind'), [('logits', 'segmentor'), ('mask', 'segmentor'), ('output', 'classifier')])
+def test_the_names_of_the_outputs_tell_the_kind(name: str, kind: str, tmp_path: Path) -> None:
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 3, 8, 8]) for n in ('input', name))
+    graph = onnx.helper.make_graph([onnx.helper.make_node('Relu', ['input'], [name])], 'graph', [x], [y])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)]), tmp_path / 'model.onnx')
+    assert module._Source(tmp_path / 'model.onnx').kind == kind
+
+
 @pytest.mark.full
 @pytest.mark.parametrize('half', [False, True])
 def test_detector(detector: Path, half: bool, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class OpenVinoReport:
 
     Attributes:
         path: The file `.xml`; its weights lie beside it as `.bin`.
-        kind: 'detector' if it gives `dets` and `labels`, 'pyramid' if it gives maps by stride, else 'classifier'.
+        kind: 'detector' if it gives `dets` and `labels`, 'segmentor' if it gives `logits` or a `mask`,
+            'pyramid' if it gives maps by stride, else 'classifier'.
         outputs: Names of the outputs.
         size: Bytes of both files.
         dynamic: Names of the input's axes that are free, as the ONNX file has them.
@@ -78,6 +79,8 @@ class _Source:
     def kind(self) -> str:
         if self.thresholds is not None:
             return 'detector'
+        if set(self.names) <= {'logits', 'mask'}:
+            return 'segmentor'
         return 'pyramid' if all(name.startswith('feat_s') for name in self.names) else 'classifier'
 
     def runner(self) -> Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, np.ndarray]]:

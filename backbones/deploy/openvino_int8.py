@@ -1,8 +1,5 @@
 """OpenVINO files with int8 weights and activations, by NNCF, and how far they drift from what they were made from."""
 
-import contextlib
-import io
-import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .openvino import compiled, put, reason, require, target
+from .quiet import quiet
 from .verify import Disagreement
 
 __all__ = ['Int8Report', 'quantize_openvino']
@@ -83,7 +81,7 @@ def quantize_openvino(
     model = openvino.Core().read_model(os.fspath(source))
     names = [output.get_any_name() for output in model.outputs]
     try:
-        with _quiet():
+        with quiet():
             pictures = nncf.Dataset([{'input': picture[None]} for picture in given])
             quantized = nncf.quantize(model, pictures, subset_size=len(given))
     except Exception as error:
@@ -103,18 +101,6 @@ def quantize_openvino(
         before = sum(source.with_suffix(ending).stat().st_size for ending in ('.xml', '.bin'))
         size = put(part, path)
     return Int8Report(path, size, before, len(seen), drift.error, drift.top1, drift.boxes, nncf.__version__)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without NNCF's log lines and progress bars."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]

@@ -5,13 +5,10 @@ scale for each output channel, values one for each tensor; every zero is at zero
 biases stay float32. The scales are standard QuantizeLinear and DequantizeLinear nodes, which any runtime reads.
 """
 
-import contextlib
 import importlib.util
-import io
-import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +18,7 @@ import numpy as np
 import onnx
 
 from .precision import Batches, Change, Graph, compare, feed, mark, openvino_outputs, outputs_of, read, saved, snr
+from .quiet import quiet
 from .sensitive import decoding, rules
 
 __all__ = ['Method', 'QuantizeReport', 'quantize']
@@ -201,7 +199,7 @@ def _calibrate(
         'percentile': CalibrationMethod.Percentile,
     }
     pictures = 0
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source = Path(folder) / 'model.onnx'
         onnx.save(graph.proto, source)
         calibrator = create_calibrator(
@@ -232,18 +230,6 @@ def _reader(graph: Graph, batch: np.ndarray) -> Any:
             return {graph.proto.graph.input[0].name: self.left.pop()} if self.left else None
 
     return Reader()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what ONNX Runtime prints, and its advice to optimise the file first, which export_onnx has done."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 # Layers
@@ -280,7 +266,7 @@ class _Trial:
             'QuantizeBias': False,
             'OpTypesToExcludeOutputQuantization': [] if self.outputs else list(LAYERS),
         }
-        with _quiet():
+        with quiet():
             quantizer = QDQQuantizer(
                 proto,
                 per_channel=True,
