@@ -75,15 +75,11 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
     for name in ('iters', 'threads'):
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
-    names, left_out = options.backbones or smallest(), {}
-    configs = {}
-    for name in names:
-        try:
-            configs[name] = mm_config.load_config(options.config, options.cfg_options, name)
-        except ValueError as error:  # noqa: PERF203
-            if options.backbones:
-                raise
-            left_out[name] = str(error)
+    left_out: list[str] = []
+    if options.backbones:
+        configs = {name: mm_config.load_config(options.config, options.cfg_options, name) for name in options.backbones}
+    else:
+        configs = _smallest(options, left_out)
     found = {}
     for name, config in track(configs.items(), 'Training', transient=True):
         text = config.pretty_text  # a config does not survive pickling with all that it has read
@@ -91,8 +87,8 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
             found[name] = pool.submit(train, text, options.iters, options.threads).result()
     lines = _lines(found)
     tables.show('Training steps', lines)
-    for name, reason in left_out.items():
-        print(f'left out: {name}: {reason}')
+    for sentence in left_out:
+        print(sentence)
     if options.markdown:
         batch = next(iter(found.values())).batch
         facts = (
@@ -103,23 +99,36 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
         tables.write(options.markdown, ['tools/throughput.py', *words], facts, lines)
 
 
-def smallest() -> list[str]:
-    """The variant with the fewest parameters of each of our families."""
+def _smallest(options: argparse.Namespace, left_out: list[str]) -> dict[str, Any]:
+    """The config with the smallest variant of each family that fits it; why a family has none goes to `left_out`."""
+    found = {}
+    for family, names in families().items():
+        reason = 'none takes pictures'
+        for name in names:
+            try:
+                found[name] = mm_config.load_config(options.config, options.cfg_options, name)
+                break
+            except ValueError as error:
+                reason = str(error)
+        else:
+            left_out.append(f'left out: {family}: {reason}')
+    return found
+
+
+def families() -> dict[str, list[str]]:
+    """Each of our families with its variants, the fewest parameters first."""
     import timm
     import torch
     from timm.models import model_entrypoint
 
     import backbones
 
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     for name in backbones.list_models():
         with torch.device('meta'):
-            model = timm.create_model(name)
-        size = sum(parameter.numel() for parameter in model.parameters())
-        family = model_entrypoint(name).__module__
-        if getattr(model, 'layout', '') != 'NC' and not getattr(model, 'clips', False):
-            found[family] = min(found.get(family, (size, name)), (size, name))
-    return [name for _, name in found.values()]
+            size = sum(parameter.numel() for parameter in timm.create_model(name).parameters())
+        found.setdefault(model_entrypoint(name).__module__.rpartition('.')[2], []).append((size, name))
+    return {family: [name for _, name in sorted(sizes)] for family, sizes in found.items()}
 
 
 def train(text: str, iters: int, threads: int) -> Result:
