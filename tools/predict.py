@@ -22,6 +22,7 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
     import video  # type: ignore[no-redef]
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+_READABLE = 320  # pixels of the shorter side that have room for two classes in words
 
 
 def _parser() -> 'mm_config.Parser':
@@ -52,8 +53,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _predict(options) -> None:
-    if not 0 <= options.score_threshold < 1:
-        raise ValueError(f'--score-threshold must lie in [0, 1), got {options.score_threshold}')
+    check_threshold(options.score_threshold)
     device(options.device)
     source, out = Path(options.input), Path(options.out)
     film = source.is_file() and source.suffix.lower() in video.SUFFIXES
@@ -187,6 +187,12 @@ def find_pictures(source: Path) -> list[Path]:
     return pictures
 
 
+def check_threshold(threshold: float) -> None:
+    """Refuse what is no score."""
+    if not 0 <= threshold < 1:
+        raise ValueError(f'--score-threshold must lie in [0, 1), got {threshold}')
+
+
 def device(name: str | None) -> Any:
     """The device of that name, a GPU if there is one by default."""
     import torch
@@ -213,7 +219,8 @@ def _drawer(config, dataset, classes: list[str], threshold: float, truth: bool):
     def draw(path: Path, sample: Any, target: Path) -> None:
         image = mmcv.imread(str(path), channel_order='rgb')
         if hasattr(visualizer, 'visualize_cls'):
-            visualizer.visualize_cls(image, sample, classes=classes, draw_gt=truth, out_file=str(target))
+            side = _READABLE if truth and min(image.shape[:2]) < _READABLE else None
+            visualizer.visualize_cls(image, sample, classes=classes, draw_gt=truth, resize=side, out_file=str(target))
         elif 'pred_instances' in sample:
             visualizer.add_datasample(
                 path.name, image, sample, draw_gt=truth, pred_score_thr=threshold, out_file=str(target)
