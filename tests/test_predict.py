@@ -12,12 +12,10 @@ pytest.importorskip('mmpretrain')
 import cv2
 import mm_runs
 import numpy as np
-import safetensors.torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from backbones.mm import build_model
-from tools import mm_config, predict
+from tools import predict
 
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
 
@@ -41,16 +39,9 @@ def folder(tmp_path):
 
 def _run(task, tmp_path, source, *more):
     """Predict with an untrained narrow model."""
-    words = [
-        word for word in mm_runs.options(task, 1, tmp_path) if not word.startswith(('train', 'val', 'default_hooks'))
-    ]
-    parser = mm_config.Parser('', '')
-    options = parser.parse_args(['x', '--cfg-options', *words]).cfg_options
-    model = build_model(mm_config.load_config(mm_runs.RUNNABLE[task], options))
-    weights = tmp_path / 'weights.safetensors'
-    safetensors.torch.save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, weights)
+    weights, words = mm_runs.untrained(task, tmp_path)
     out = tmp_path / 'out'
-    args = [mm_runs.RUNNABLE[task], str(weights), str(source), '--out', str(out), *more, '--cfg-options', *words]
+    args = [mm_runs.RUNNABLE[task], weights, str(source), '--out', str(out), *more, '--cfg-options', *words]
     assert predict.main(args) == 0
     return out, json.loads((out / 'predictions.json').read_text())
 

@@ -106,8 +106,9 @@ def _pictures(config: Any, images: int | None) -> tuple[Any, list[int]]:
 def _kind(sample: Any) -> Kind:
     if 'pred_instances' in sample:
         rule = (
-            f'An object counts as found if a box overlaps it by at least {OVERLAP} (intersection over union); each box '
-            f'and each object counts once. The row "{NOTHING}" holds false alarms, the column "{NOTHING}" missed objects.'
+            f'An object counts as found if a box overlaps it by at least {OVERLAP} (intersection over union); each '
+            f'box and each object counts once. The row "{NOTHING}" holds false alarms, the column "{NOTHING}" missed '
+            'objects.'
         )
         return Kind(judge_boxes, 'objects', 'most missed, wrong and invented objects first', rule)
     if 'pred_sem_seg' in sample:
@@ -243,7 +244,8 @@ def _worst(model: Any, dataset: Any, index: int, rank: int, folder: Path) -> tup
     if 'pred_instances' in sample:
         sample.gt_instances = _true_instances(sample, info)
     target = folder / f'{rank:02d}_{path.stem}.png'
-    model.draw(path, sample, target)
+    with score.quiet():
+        model.draw(path, sample, target)
     return path.name, target
 
 
