@@ -1,5 +1,6 @@
 """Views of models: what runs find side by side, feature maps, receptive fields, and where a run errs."""
 
+import argparse
 import csv
 import re
 import types
@@ -17,9 +18,10 @@ pytest.importorskip('mmpretrain')
 
 import mm_runs
 from PIL import Image
+from timm.layers import LayerScale
 
 from backbones.mm import build_model
-from tools import look, look_errors, mm_config
+from tools import look, look_errors, look_maps, mm_config
 from tools.look_field import effective_fields, smallest_square
 
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
@@ -77,6 +79,19 @@ def test_the_smallest_square_holds_its_share() -> None:
     assert smallest_square(field, 0.5) == (4, 3, 10)  # 16 of 26
     assert smallest_square(field, 25 / 26) == (5, 3, 10)
     assert smallest_square(field, 1)[0] == 17
+
+
+def test_branches_that_start_at_zero_are_opened() -> None:
+    """timm's ResNet has the last norm of each block at zero: its field would be that of the shortcuts."""
+    options = argparse.Namespace(name='resnet10t', checkpoint=None, model_kwargs=())
+    model = look_maps.backbone(options)
+    blocks = [module for module in model.modules() if type(module).__name__ == 'BasicBlock']
+    assert len(blocks) == 4
+    assert all((block.bn2.weight == 1).all() for block in blocks)
+    assert look_maps.open_branches(model) == 0
+    layer = LayerScale(4, 1e-6)
+    assert look_maps.open_branches(nn.Sequential(layer, nn.BatchNorm2d(4))) == 1
+    assert (layer.gamma == 1).all()
 
 
 def _boxes(*boxes: tuple[int, int, int, int]) -> torch.Tensor:

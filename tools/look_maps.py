@@ -57,6 +57,8 @@ def draw(options: argparse.Namespace) -> str:
 def backbone(options: argparse.Namespace) -> Any:
     """All feature maps of a timm model, in eval mode.
 
+    Without a checkpoint, branches that start at zero are opened (`open_branches`).
+
     Args:
         options: Its `name`, `checkpoint` and `model_kwargs`.
 
@@ -73,7 +75,31 @@ def backbone(options: argparse.Namespace) -> Any:
     except (AttributeError, RuntimeError, AssertionError) as error:  # how timm's own models without maps refuse
         raise ValueError(f'{name} must have feature maps, but timm gives none of it: {error}') from error
     model.init_weights()
+    opened = 0 if checkpoint else open_branches(model)
+    if opened:
+        print(f'{opened} branches that start at (nearly) zero count in full: without them only shortcuts would be seen')
     return model.eval()
+
+
+def open_branches(model: Any) -> int:
+    """Set to one the norms and layer scales that an initialisation shuts, with at most 0.01 everywhere; how many.
+
+    Training opens them; before it, a residual network such as timm's ResNet is a chain of its shortcuts.
+    """
+    import torch
+    from torch import nn
+
+    norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+    count = 0
+    with torch.no_grad():
+        for module in model.modules():
+            scale = (
+                module.weight if isinstance(module, norms) else getattr(module, 'gamma', None)
+            )  # LayerScale, ConvNeXt
+            if isinstance(scale, nn.Parameter) and scale.abs().max() <= 0.01:
+                scale.fill_(1)
+                count += 1
+    return count
 
 
 def maps(model: Any, batch: 'Tensor') -> 'Sequence[Tensor]':

@@ -199,7 +199,7 @@ def _datasets(dataset: Any) -> 'Iterator[ConfigDict]':
 
 
 def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
-    path = Path(os.path.join(dataset.get('data_root') or '', dataset.ann_file))
+    path = Path(str(dataset.get('data_root') or ''), str(dataset.ann_file))
     if not path.is_file():
         raise ValueError(f'{loader}: there is no annotation file {path}')
     try:

@@ -148,7 +148,7 @@ class Predictor:
         if dataset is None:
             raise ValueError(f'{path} sets no test_dataloader, whose pipeline prepares the pictures')
         self.classes, self.threshold = mm_config.class_names(self.config, dataset), threshold
-        self.model = build_model(self.config, checkpoint).to(device(name))
+        self.model: Any = build_model(self.config, checkpoint).to(device(name))
         self.draw = _drawer(self.config, dataset, self.classes, threshold, truth)
         self._pipeline = Compose([step for step in dataset.pipeline if 'LoadAnnotations' not in step['type']])
 
@@ -256,7 +256,7 @@ def _instances(sample: Any, classes: list[str], threshold: float) -> dict[str, A
         from pycocotools import mask as coco_mask
 
         for record, mask in zip(records, found.masks.numpy(), strict=True):
-            code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            code: Any = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             record['mask'] = {'size': code['size'], 'counts': code['counts'].decode()}
     height, width = sample.ori_shape
     return {'width': width, 'height': height, 'instances': records}
