@@ -10,13 +10,15 @@ import mmengine.config.utils
 import mmengine.runner.runner
 import numpy as np
 import pytest
+import safetensors.torch
 import yapf.yapflib.yapf_api
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from PIL import Image
 
-from backbones.mm import feature_channels
+from backbones.mm import build_model, feature_channels
 from registry import NARROW, family
+from tools import mm_config
 
 # What mmengine does over again for every config and every run, at a higher cost than the runs here: it reads all model
 # indices of the package that a base comes from, formats the config for its log, and asks the compiler for its version.
@@ -112,6 +114,16 @@ def narrow(settings: Config) -> list[str]:
     if 'auxiliary_head' in settings.model:
         words.append(f'model.auxiliary_head.in_channels={channels[settings.model.auxiliary_head.in_index]}')
     return words
+
+
+def untrained(task: str, folder: Path) -> tuple[str, list[str]]:
+    """Weights of a narrow model of a task, and the words after ``--cfg-options`` that build it."""
+    words = [word for word in options(task, 1, folder) if not word.startswith(('train', 'val', 'default_hooks'))]
+    parsed = mm_config.Parser('', '').parse_args(['x', '--cfg-options', *words])
+    model = build_model(mm_config.load_config(str(ROOT / RUNNABLE[task]), parsed.cfg_options))
+    path = folder / 'weights.safetensors'
+    safetensors.torch.save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, path)
+    return str(path), words
 
 
 def _word(value: int | list) -> str:

@@ -9,13 +9,13 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
+import cv2
 import mm_runs
-import safetensors.torch
+import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from backbones.mm import build_model
-from tools import mm_config, predict
+from tools import predict
 
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
 
@@ -39,16 +39,9 @@ def folder(tmp_path):
 
 def _run(task, tmp_path, source, *more):
     """Predict with an untrained narrow model."""
-    words = [
-        word for word in mm_runs.options(task, 1, tmp_path) if not word.startswith(('train', 'val', 'default_hooks'))
-    ]
-    parser = mm_config.Parser('', '')
-    options = parser.parse_args(['x', '--cfg-options', *words]).cfg_options
-    model = build_model(mm_config.load_config(mm_runs.RUNNABLE[task], options))
-    weights = tmp_path / 'weights.safetensors'
-    safetensors.torch.save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, weights)
+    weights, words = mm_runs.untrained(task, tmp_path)
     out = tmp_path / 'out'
-    args = [mm_runs.RUNNABLE[task], str(weights), str(source), '--out', str(out), *more, '--cfg-options', *words]
+    args = [mm_runs.RUNNABLE[task], weights, str(source), '--out', str(out), *more, '--cfg-options', *words]
     assert predict.main(args) == 0
     return out, json.loads((out / 'predictions.json').read_text())
 
@@ -102,3 +95,59 @@ def test_what_is_no_picture_is_named(tmp_path, capsys):
     assert 'x.pth' in _refused([config, 'x.pth', str(tmp_path / 'empty')], capsys)
     assert '--score-threshold' in _refused([config, 'x.pth', str(PICTURE), '--score-threshold', '2'], capsys)
     assert '--device' in _refused([config, str(text), str(PICTURE), '--device', 'nonsense'], capsys)
+
+
+def _film(path, count, size=(96, 64)):
+    """The picture, moving."""
+    with Image.open(PICTURE) as image:
+        frame = np.array(image.resize(size))[:, :, ::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, size)
+    for i in range(count):
+        writer.write(np.ascontiguousarray(np.roll(frame, 8 * i, axis=1)))
+    writer.release()
+    return path
+
+
+def _decoded(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_a_video_gives_a_video_and_a_record_for_each_frame(task, tmp_path):
+    source = _film(tmp_path / 'cells.avi', 3)
+    out, said = _run(task, tmp_path, source, '--score-threshold', '0')
+    before, _ = _decoded(source)
+    after, rate = _decoded(out / 'cells.mp4')
+    assert rate == 10
+    assert [frame.shape for frame in after] == [frame.shape for frame in before]
+    assert len(after) == len(said['pictures']) == 3
+    assert all((a != b).any() for a, b in zip(after, before, strict=True))
+    for number, record in enumerate(said['pictures']):
+        assert (record['file'], record['frame'], record['second']) == ('cells.avi', number, number / 10)
+        assert (record['width'], record['height']) == (96, 64)
+        if task == 'segmentation':
+            assert (out / record['class_map']).is_file()
+    assert not list(out.glob('*.part*'))
+
+
+def test_what_is_no_video_is_named(tmp_path, capsys):
+    config = mm_runs.RUNNABLE['detection']
+    (tmp_path / 'text.mp4').write_text('not a video')
+    _film(tmp_path / 'empty.avi', 0)
+    for name in ('text.mp4', 'empty.avi', 'none.mov'):
+        assert name in _refused([config, 'x.pth', str(tmp_path / name)], capsys)
+    own = _film(tmp_path / 'own.mp4', 1)
+    assert '--out' in _refused([config, 'x.pth', str(own), '--out', str(tmp_path)], capsys)
+
+
+def test_a_video_that_was_cut_off_is_taken_as_far_as_it_goes(tmp_path, capsys):
+    whole = _film(tmp_path / 'whole.avi', 6)
+    cut = tmp_path / 'cut.avi'
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    out, said = _run('detection', tmp_path, cut)
+    assert 0 < len(said['pictures']) == len(_decoded(out / 'cut.mp4')[0]) < 6
+    assert 'of the 6 frames' in capsys.readouterr().err

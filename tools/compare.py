@@ -164,7 +164,7 @@ def _test(path: Path, threads: int) -> str | None:
     work, out = _work(path), _work(path) / 'metrics.json'
     if out.is_file():
         return None
-    words = [str(path), str(_best(work)), '--work-dir', str(work / 'test'), '--out', str(out)]
+    words = [str(path), str(mm_config.best_checkpoint(work)), '--work-dir', str(work / 'test'), '--out', str(out)]
     return _tool('test.py', words, work / 'test.log', threads)
 
 
@@ -180,15 +180,6 @@ def _tool(name: str, words: Sequence[str], log: Path, threads: int) -> str | Non
         return None
     lines = [line for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
     return f'{lines[-1].strip() if lines else "it ended"} (exit code {done.returncode}, see {log})'
-
-
-def _best(work: Path) -> Path:
-    """The checkpoint that was best on the validation split, or the last one."""
-    found = sorted(work.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-    last = mm_config.last_checkpoint(work)
-    if not found and last is None:
-        raise ValueError(f'{work} must hold a checkpoint, but holds none')
-    return found[-1] if found else last  # type: ignore[return-value]
 
 
 def _rows(names: Sequence[str], paths: Mapping[str, Path], options: argparse.Namespace) -> tuple[list[Row], str]:
@@ -231,7 +222,7 @@ def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
     config, work = mm_config.load_config(str(path), {}), _work(path)
     onnx = work / f'{path.stem}.onnx'
     with score.quiet():
-        model = build_model(config, _best(work))
+        model = build_model(config, mm_config.best_checkpoint(work))
         dataset = DATASETS.build(config.test_dataloader['dataset'])
         image = score.prepared(config, model, [Path(dataset.get_data_info(0)['img_path'])], normalize=True)[0]
         if not onnx.is_file():

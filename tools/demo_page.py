@@ -160,10 +160,14 @@ def _shown(picture: Picture, boxes: list[dict[str, Any]], split: Split) -> dict[
     sides = []
     for name, side in (('Ground truth', truth(picture)), ('Found', found(picture, boxes))):
         image = side.image(picture.path, split)
-        uri = 'data:image/jpeg;base64,' + base64.b64encode(_jpeg(image, 80)).decode()
         counts = side.counts(split.classes)
-        sides.append({'name': name, 'uri': uri, 'counts': counts, 'width': image.width, 'height': image.height})
+        sides.append({'name': name, 'uri': uri(image), 'counts': counts, 'width': image.width, 'height': image.height})
     return {'name': picture.path.stem, 'sides': sides}
+
+
+def uri(image: Any) -> str:
+    """A picture as a page can hold it."""
+    return 'data:image/jpeg;base64,' + base64.b64encode(_jpeg(image, 80)).decode()
 
 
 def _ink(colour: tuple[int, int, int]) -> str:

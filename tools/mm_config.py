@@ -53,20 +53,25 @@ class _Options(argparse.Action):
         DictAction(self.option_strings, self.dest, nargs=self.nargs)(*args)
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """A config file and changes to it."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default={},
+        action=_Options,
+        metavar='KEY=VALUE',
+        help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.frozen_stages=1',
+    )
+
+
 class Parser(argparse.ArgumentParser):
     """Arguments that all tools have."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description)
-        self.add_argument('config', help='config file')
-        self.add_argument(
-            '--cfg-options',
-            nargs='+',
-            default={},
-            action=_Options,
-            metavar='KEY=VALUE',
-            help='change settings of the config, e.g. train_dataloader.batch_size=4 model.backbone.frozen_stages=1',
-        )
+        add_config(self)
 
     def add_work_dir(self) -> None:
         self.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/NAME_OF_CONFIG)')
@@ -194,7 +199,7 @@ def _datasets(dataset: Any) -> 'Iterator[ConfigDict]':
 
 
 def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
-    path = Path(os.path.join(dataset.get('data_root') or '', dataset.ann_file))
+    path = Path(str(dataset.get('data_root') or ''), str(dataset.ann_file))
     if not path.is_file():
         raise ValueError(f'{loader}: there is no annotation file {path}')
     try:
@@ -263,3 +268,16 @@ def last_checkpoint(folder: Path) -> Path | None:
     matches = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem) for path in folder.glob('*.pth')}
     found = [(int(match[1]), path) for path, match in matches.items() if match]
     return max(found)[1] if found else None
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint of a work folder that was best on the validation split, or the last one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    last = last_checkpoint(folder)
+    if not found and last is None:
+        raise ValueError(f'{folder} must hold a checkpoint, but holds none')
+    return found[-1] if found else last  # type: ignore[return-value]

@@ -52,7 +52,7 @@ def create(
     import timm
 
     check_name(name, option)
-    kwargs.update(_keywords(words))
+    kwargs.update(keywords(words))
     if checkpoint:
         kwargs.update(pretrained=True, pretrained_cfg_overlay={'file': checkpoint})
     try:
@@ -63,8 +63,12 @@ def create(
         raise ValueError(f'{checkpoint} holds no weights of {name}: {error}') from error
 
 
-def _keywords(words: Sequence[str]) -> dict[str, Any]:
-    """Values as Python has them, text where it has none."""
+def keywords(words: Sequence[str]) -> dict[str, Any]:
+    """What `--model-kwargs` gave: values as Python has them, text where it has none.
+
+    Raises:
+        ValueError: A word is no KEY=VALUE.
+    """
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition('=')

@@ -1,30 +1,36 @@
-"""Run a detector, segmentor or classifier on a picture or a folder of pictures.
+"""Run a detector, segmentor or classifier on a picture, a folder of pictures or a video.
 
-    python tools/predict.py CONFIG CHECKPOINT PICTURE_OR_FOLDER --out outputs/predict
+    python tools/predict.py CONFIG CHECKPOINT PICTURE_FOLDER_OR_VIDEO --out outputs/predict
 
-Writes every picture with its findings drawn in, and one `predictions.json`:
+Writes every picture, or a video of every frame, with its findings drawn in, and one `predictions.json`:
 boxes as [left, top, right, bottom] in pixels, masks as COCO run lengths; for semantic segmentation the share of each
 class and the name of a picture of class numbers.
 """
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 try:
-    from tools import files, mm_config
+    from tools import mm_config, video
 except ImportError:  # run as a script: this folder is on the path, its parent is not
-    import files  # type: ignore[no-redef]
-    import mm_config
+    import mm_config  # type: ignore[no-redef]
+    import video  # type: ignore[no-redef]
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+_READABLE = 320  # pixels of the shorter side that have room for two classes in words
 
 
 def _parser() -> 'mm_config.Parser':
-    parser = mm_config.Parser('predict.py', 'Run a model on a picture or on the pictures of a folder.')
+    parser = mm_config.Parser('predict.py', 'Run a model on a picture, a folder of pictures or a video.')
     parser.add_argument('checkpoint', help='.pth of a training, or .safetensors')
-    parser.add_argument('input', help='picture or folder of pictures')
+    parser.add_argument(
+        'input', help='picture, folder of pictures, or video (' + ', '.join(sorted(video.SUFFIXES)) + ')'
+    )
     parser.add_argument(
         '--out', default='outputs/predict', help='folder for what is written (default: outputs/predict)'
     )
@@ -47,40 +53,119 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _predict(options) -> None:
-    import torch
-    from mmengine.dataset import Compose
+    check_threshold(options.score_threshold)
+    device(options.device)
+    source, out = Path(options.input), Path(options.out)
+    film = source.is_file() and source.suffix.lower() in video.SUFFIXES
+    if film:
+        video.check(source)
+    pictures = [] if film else find_pictures(source)
+    targets = [out / f'{source.stem}.mp4'] if film else [out / path.name for path in pictures]
+    if any(path.resolve() == target.resolve() for path, target in zip(pictures or [source], targets, strict=True)):
+        raise ValueError(f'--out must be another folder than that of {source}, which would be written over')
+    model = Predictor(options.config, options.cfg_options, options.checkpoint, options.device, options.score_threshold)
+    out.mkdir(parents=True, exist_ok=True)
+    with _records(out / 'predictions.json', model.classes) as put:
+        if film:
+            said = f'{targets[0].name} of {_film(model, source, targets[0], put)} frames'
+        else:
+            said = f'{_stills(model, pictures, out, put)} pictures'
+    print(f'{said} and predictions.json are in {out}')
+
+
+def _stills(model: 'Predictor', pictures: list[Path], out: Path, put: Callable[[dict], None]) -> int:
     from rich.progress import track
 
-    from backbones.mm import build_model
+    for path in track(pictures, description='Predicting', disable=not sys.stderr.isatty()):
+        sample = model.sample(path)
+        model.draw(path, sample, out / path.name)
+        put(dict(file=path.name, **_record(sample, model.classes, model.threshold, path.name, out)))
+    return len(pictures)
 
-    if not 0 <= options.score_threshold < 1:
-        raise ValueError(f'--score-threshold must lie in [0, 1), got {options.score_threshold}')
-    device = _device(options.device)
-    pictures = _pictures(Path(options.input))
-    if not Path(options.checkpoint).is_file():
-        raise ValueError(f'there is no checkpoint {options.checkpoint}')
-    config = mm_config.load_config(options.config, options.cfg_options)
-    dataset = (config.get('test_dataloader') or {}).get('dataset')
-    if dataset is None:
-        raise ValueError(f'{options.config} sets no test_dataloader, whose pipeline prepares the pictures')
-    classes = mm_config.class_names(config, dataset)
-    model = build_model(config, options.checkpoint).to(device)
-    pipeline = Compose([step for step in dataset.pipeline if 'LoadAnnotations' not in step['type']])
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    draw = _drawer(config, dataset, classes, options.score_threshold)
-    records = []
-    for number, path in enumerate(track(pictures, description='Predicting', disable=not sys.stderr.isatty())):
-        data = pipeline({'img_path': str(path), 'img_id': number})
+
+def _film(model: 'Predictor', source: Path, target: Path, put: Callable[[dict], None]) -> int:
+    def each(number: int, second: float, frame: Path, drawn: Path) -> None:
+        sample = model.sample(frame)
+        model.draw(frame, sample, drawn)
+        found = _record(sample, model.classes, model.threshold, f'{source.stem}_{number:06d}', target.parent)
+        put(dict(file=source.name, frame=number, second=round(second, 3), **found))
+
+    count, promised = video.redraw(source, target, each), video.promised(source)
+    if count < promised:
+        print(f'predict.py: of the {promised} frames that {source} promises, {count} could be decoded', file=sys.stderr)
+    return count
+
+
+@contextlib.contextmanager
+def _records(path: Path, classes: list[str]) -> Iterator[Callable[[dict], None]]:
+    """Function that puts a record into the file, one a line; the file gets its name when all are in."""
+    beside, between = path.with_name(f'{path.name}.part'), ''
+    try:
+        with beside.open('w', encoding='utf-8') as file:
+
+            def put(record: dict) -> None:
+                nonlocal between
+                file.write(f'{between}\n  {json.dumps(record)}')
+                between = ','
+
+            file.write(f'{{"classes": {json.dumps(classes)},\n "pictures": [')
+            yield put
+            file.write('\n ]}\n')
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Predictor:
+    """A trained model, with its config's way to prepare a picture and to draw what is found.
+
+    Args:
+        path: Config.
+        options: What `--cfg-options` gave.
+        checkpoint: Weights.
+        name: Device, a GPU if there is one by default.
+        threshold: Findings with a lower score are not drawn.
+        truth: Whether what a sample says of the truth is drawn beside what was found.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        options: dict[str, Any],
+        checkpoint: str,
+        name: str | None = None,
+        threshold: float = 0.3,
+        truth: bool = False,
+    ) -> None:
+        from mmengine.dataset import Compose
+
+        from backbones.mm import build_model
+
+        if not Path(checkpoint).is_file():
+            raise ValueError(f'there is no checkpoint {checkpoint}')
+        self.config = mm_config.load_config(path, options)
+        dataset = (self.config.get('test_dataloader') or {}).get('dataset')
+        if dataset is None:
+            raise ValueError(f'{path} sets no test_dataloader, whose pipeline prepares the pictures')
+        self.classes, self.threshold = mm_config.class_names(self.config, dataset), threshold
+        self.model: Any = build_model(self.config, checkpoint).to(device(name))
+        self.draw = _drawer(self.config, dataset, self.classes, threshold, truth)
+        self._pipeline = Compose([step for step in dataset.pipeline if 'LoadAnnotations' not in step['type']])
+
+    def sample(self, path: Path) -> Any:
+        """What the model finds in a picture."""
+        return self.find(self._pipeline({'img_path': str(path), 'img_id': 0}))
+
+    def find(self, data: Any) -> Any:
+        """What it finds in a picture that the pipeline has prepared."""
+        import torch
+
         with torch.no_grad():
-            sample = model.test_step({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})[0].cpu()
-        draw(path, sample, out / path.name)
-        records.append(dict(file=path.name, **_record(sample, classes, options.score_threshold, path, out)))
-    files.write(out / 'predictions.json', json.dumps({'classes': classes, 'pictures': records}, indent=1) + '\n')
-    print(f'{len(records)} pictures and predictions.json are in {out}')
+            samples = self.model.test_step({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})
+        return samples[0].cpu()
 
 
-def _pictures(source: Path) -> list[Path]:
+def find_pictures(source: Path) -> list[Path]:
     """The picture, or those of the folder, all of which can be decoded."""
     from PIL import Image, UnidentifiedImageError
 
@@ -91,7 +176,7 @@ def _pictures(source: Path) -> list[Path]:
     elif source.is_file():
         pictures = [source]
     else:
-        raise ValueError(f'there is no picture or folder {source}')
+        raise ValueError(f'there is no picture, folder or video {source}')
     path = source
     try:
         for path in pictures:
@@ -102,20 +187,27 @@ def _pictures(source: Path) -> list[Path]:
     return pictures
 
 
-def _device(name: str | None):
+def check_threshold(threshold: float) -> None:
+    """Refuse what is no score."""
+    if not 0 <= threshold < 1:
+        raise ValueError(f'--score-threshold must lie in [0, 1), got {threshold}')
+
+
+def device(name: str | None) -> Any:
+    """The device of that name, a GPU if there is one by default."""
     import torch
 
     if name is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        found = torch.device(name)
+        torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'--device {name} cannot be used here: {str(error).splitlines()[0]}') from error
-    return device
+    return found
 
 
-def _drawer(config, dataset, classes: list[str], threshold: float):
+def _drawer(config, dataset, classes: list[str], threshold: float, truth: bool):
     """Function (picture, sample, target) that draws with the visualizer of the config's library."""
     import mmcv
     from mmengine.registry import VISUALIZERS
@@ -127,22 +219,23 @@ def _drawer(config, dataset, classes: list[str], threshold: float):
     def draw(path: Path, sample: Any, target: Path) -> None:
         image = mmcv.imread(str(path), channel_order='rgb')
         if hasattr(visualizer, 'visualize_cls'):
-            visualizer.visualize_cls(image, sample, classes=classes, draw_gt=False, out_file=str(target))
+            side = _READABLE if truth and min(image.shape[:2]) < _READABLE else None
+            visualizer.visualize_cls(image, sample, classes=classes, draw_gt=truth, resize=side, out_file=str(target))
         elif 'pred_instances' in sample:
             visualizer.add_datasample(
-                path.name, image, sample, draw_gt=False, pred_score_thr=threshold, out_file=str(target)
+                path.name, image, sample, draw_gt=truth, pred_score_thr=threshold, out_file=str(target)
             )
         else:
-            visualizer.add_datasample(path.name, image, sample, draw_gt=False, out_file=str(target))
+            visualizer.add_datasample(path.name, image, sample, draw_gt=truth, out_file=str(target))
 
     return draw
 
 
-def _record(sample: Any, classes: list[str], threshold: float, path: Path, out: Path) -> dict[str, Any]:
+def _record(sample: Any, classes: list[str], threshold: float, name: str, out: Path) -> dict[str, Any]:
     if 'pred_instances' in sample:
         return _instances(sample, classes, threshold)
     if 'pred_sem_seg' in sample:
-        return _segmentation(sample, classes, path, out)
+        return _segmentation(sample, classes, name, out)
     scores, order = sample.pred_score.sort(descending=True)
     top = [
         {'label': classes[i], 'score': round(s, 4)}
@@ -163,23 +256,23 @@ def _instances(sample: Any, classes: list[str], threshold: float) -> dict[str, A
         from pycocotools import mask as coco_mask
 
         for record, mask in zip(records, found.masks.numpy(), strict=True):
-            code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+            code: Any = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             record['mask'] = {'size': code['size'], 'counts': code['counts'].decode()}
     height, width = sample.ori_shape
     return {'width': width, 'height': height, 'instances': records}
 
 
-def _segmentation(sample: Any, classes: list[str], path: Path, out: Path) -> dict[str, Any]:
+def _segmentation(sample: Any, classes: list[str], name: str, out: Path) -> dict[str, Any]:
     import mmcv
     import torch
 
     labels = sample.pred_sem_seg.data[0]
     shares = torch.bincount(labels.flatten(), minlength=len(classes)) / labels.numel()
-    name = f'classes/{path.name}.png'
-    mmcv.imwrite(labels.numpy().astype('uint8'), str(out / name))
+    file = f'classes/{name}.png'
+    mmcv.imwrite(labels.numpy().astype('uint8'), str(out / file))
     height, width = labels.shape
     shares = {label: round(share, 4) for label, share in zip(classes, shares.tolist(), strict=True)}
-    return {'width': width, 'height': height, 'shares': shares, 'class_map': name}
+    return {'width': width, 'height': height, 'shares': shares, 'class_map': file}
 
 
 if __name__ == '__main__':

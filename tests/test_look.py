@@ -1,0 +1,250 @@
+"""Views of models: what runs find side by side, feature maps, receptive fields, and where a run errs."""
+
+import argparse
+import csv
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+from PIL import Image
+from timm.layers import LayerScale
+
+from backbones.mm import build_model
+from tools import look, look_errors, look_maps, mm_config
+from tools.look_field import effective_fields, smallest_square
+
+PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mm_runs.ROOT)
+
+
+def _field(*layers: nn.Module, size: int = 15) -> np.ndarray:
+    model = nn.Sequential(*layers)
+    return effective_fields(lambda batch: [model(batch)], [torch.randn(3, size, size) for _ in range(2)], [0])[0]
+
+
+def test_the_field_of_convolutions_is_their_kernel() -> None:
+    torch.manual_seed(0)
+    one = _field(nn.Conv2d(3, 4, 3, padding=1))
+    assert one.shape == (15, 15)
+    assert (one[6:9, 6:9] > 0).all()
+    assert (one > 0).sum() == 9
+    two = _field(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
+    assert (two[5:10, 5:10] > 0).all()
+    assert (two > 0).sum() == 25
+    wide = _field(nn.Conv2d(3, 4, 3, padding=4, dilation=4))
+    assert (wide > 0).sum() == 9
+    assert smallest_square(wide, 1)[0] == 9
+    patches = _field(nn.Conv2d(3, 4, 4, stride=4), size=16)  # the cell in row and column 2
+    assert smallest_square(patches, 1) == (4, 8, 8)
+
+
+def test_the_field_is_the_mean_gradient() -> None:
+    """Against the kernel itself: its channels are summed before absolute values are taken."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3, padding=1)
+    expected = layer.weight.sum(0).abs().mean(0).detach().numpy()
+    np.testing.assert_allclose(_field(layer)[6:9, 6:9], expected, rtol=1e-5)
+
+
+def test_levels_have_fields_of_their_own() -> None:
+    first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def maps(batch: torch.Tensor) -> list[torch.Tensor]:
+        return [first(batch), second(first(batch))]
+
+    assert [(field > 0).sum() for field in effective_fields(maps, [torch.randn(3, 15, 15)], [0, 1])] == [9, 25]
+    with pytest.raises(ValueError, match='level 0'):
+        effective_fields(lambda batch: [0 * first(batch)], [torch.randn(3, 15, 15)], [0])
+
+
+def test_the_smallest_square_holds_its_share() -> None:
+    field = np.zeros((20, 24))
+    field[3:8, 10:15] = 1
+    field[19, 0] = 1  # one of 26
+    assert smallest_square(field, 0.5) == (4, 3, 10)  # 16 of 26
+    assert smallest_square(field, 25 / 26) == (5, 3, 10)
+    assert smallest_square(field, 1)[0] == 17
+
+
+def test_branches_that_start_at_zero_are_opened() -> None:
+    """timm's ResNet has the last norm of each block at zero: its field would be that of the shortcuts."""
+    options = argparse.Namespace(name='resnet10t', checkpoint=None, model_kwargs=())
+    model = look_maps.backbone(options)
+    blocks = [module for module in model.modules() if type(module).__name__ == 'BasicBlock']
+    assert len(blocks) == 4
+    assert all((block.bn2.weight == 1).all() for block in blocks)
+    assert look_maps.open_branches(model) == 0
+    layer = LayerScale(4, 1e-6)
+    assert look_maps.open_branches(nn.Sequential(layer, nn.BatchNorm2d(4))) == 1
+    assert (layer.gamma == 1).all()
+
+
+def _boxes(*boxes: tuple[int, int, int, int]) -> torch.Tensor:
+    return torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+
+
+def test_boxes_are_matched_one_to_one() -> None:
+    truth = _boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), (60, 0, 90, 30))
+    labels, ignored = torch.tensor([0, 1, 0, 0]), torch.tensor([False, False, False, True])
+    found = _boxes(
+        (0, 0, 10, 9),  # right
+        (0, 1, 10, 10),  # the same once more: invented
+        (20, 0, 30, 10),  # of the wrong class
+        (45, 0, 55, 10),  # overlaps by a third: invented, and the third is missed
+        (65, 5, 70, 10),  # in the crowd, which is left out
+    )
+    classes = torch.tensor([0, 0, 0, 0, 1])
+    matrix = look_errors.match((truth, labels, ignored), (found, classes), 2)
+    assert matrix.tolist() == [[1, 0, 1], [1, 0, 0], [2, 0, 0]]
+    none = look_errors.match((_boxes(), torch.zeros(0).long(), torch.zeros(0).bool()), (found, classes), 2)
+    assert none.tolist() == [[0, 0, 0], [0, 0, 0], [4, 1, 0]]
+    missed = look_errors.match((truth, labels, ignored), (_boxes(), torch.zeros(0).long()), 2)
+    assert missed.tolist() == [[0, 0, 2], [0, 0, 1], [0, 0, 0]]
+
+
+def test_a_box_of_the_right_class_goes_before_a_closer_one() -> None:
+    truth = _boxes((0, 0, 10, 10)), torch.tensor([1]), torch.tensor([False])
+    found = _boxes((0, 0, 10, 10), (0, 0, 10, 8)), torch.tensor([0, 1])
+    assert look_errors.match(truth, found, 2).tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_pictures_are_judged() -> None:
+    true, found = torch.tensor([[[0, 0, 1], [1, 255, 0]]]), torch.tensor([[[0, 1, 1], [1, 1, 1]]])
+    sample = types.SimpleNamespace(
+        gt_sem_seg=types.SimpleNamespace(data=true), pred_sem_seg=types.SimpleNamespace(data=found)
+    )
+    verdict = look_errors.judge_pixels(sample, {}, ['a', 'b', 'c'], 0)
+    assert verdict.matrix.tolist() == [[1, 2, 0], [0, 2, 0], [0, 0, 0]]
+    assert verdict.badness == pytest.approx(1 - (1 / 3 + 2 / 4) / 2)
+    sample = types.SimpleNamespace(gt_label=torch.tensor([1]), pred_score=torch.tensor([0.75, 0.25]))
+    verdict = look_errors.judge_class(sample, {}, ['cat', 'dog'], 0)
+    assert verdict.matrix.tolist() == [[0, 0], [1, 0]]
+    assert verdict.badness == pytest.approx(np.log(4))
+    assert verdict.words == 'loss 1.39: cat in place of dog'
+
+
+@pytest.mark.parametrize('task', mm_runs.RUNNABLE)
+def test_errors_of_a_run_are_on_one_page(task: str, tmp_path: Path) -> None:
+    if task == 'classification':
+        mm_runs.make_cifar10(tmp_path)
+    weights, words = mm_runs.untrained(task, tmp_path)
+    out = tmp_path / 'out'
+    args = ['errors', mm_runs.RUNNABLE[task], weights, '--out', str(out), '--worst', '1', '--images', '2']
+    assert look.main([*args, '--score-threshold', '0', '--cfg-options', *words]) == 0
+    with (out / 'confusion.csv').open() as file:
+        (_, *names), *rows = csv.reader(file)
+    assert [row[0] for row in rows] == names
+    assert (names[-1] == look_errors.NOTHING) == (task in ('detection', 'instance'))
+    total = np.array([row[1:] for row in rows], dtype=int).sum()
+    assert total == 2 if task == 'classification' else total > 2
+    page = (out / 'index.html').read_text()
+    sources = re.findall(r'(?:src|href)="([^"]{0,20})', page)
+    assert len(sources) == 3  # icon, matrix and one picture
+    assert all(source.startswith('data:') for source in sources)
+    (worst,) = (out / 'worst').iterdir()
+    assert worst.name[3:].removesuffix('.png') in page
+    for path in (worst, out / 'confusion.png'):
+        with Image.open(path) as image:
+            assert min(image.size) > 60
+            assert len(image.convert('RGB').getcolors(1 << 24) or ()) > 10
+
+
+def _run_folder(folder: Path, name: str) -> str:
+    """What a training leaves."""
+    torch.manual_seed(len(name))
+    _, words = mm_runs.untrained('detection', folder)
+    options = mm_config.Parser('', '').parse_args(['x', '--cfg-options', *words]).cfg_options
+    config = mm_config.load_config(mm_runs.RUNNABLE['detection'], options)
+    run = folder / name
+    run.mkdir()
+    config.dump(run / 'config.py')
+    torch.save({'state_dict': build_model(config).state_dict()}, run / 'epoch_1.pth')
+    return str(run)
+
+
+def test_runs_are_drawn_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runs = [_run_folder(tmp_path, name) for name in ('one', 'other')]
+    small = tmp_path / 'small.png'
+    with Image.open(PICTURE) as image:
+        image.resize((96, 64)).save(small)
+    args = ['side-by-side', str(small), '--score-threshold', '0', '--out', str(tmp_path / 'out'), '--runs']
+    assert look.main([*args, *runs]) == 0
+    assert 'what 2 runs find' in capsys.readouterr().out
+    with Image.open(tmp_path / 'out' / 'side_by_side_small.png') as image:
+        pixels = np.array(image.convert('RGB'))
+    assert pixels.shape[1] > 1.5 * pixels.shape[0]
+    left, right = pixels[:, : pixels.shape[1] // 2], pixels[:, -(pixels.shape[1] // 2) :]
+    assert (left != right).any()
+    (tmp_path / 'one' / 'epoch_1.pth').unlink()
+    assert 'checkpoint' in _refused([*args, *runs], capsys)
+    (tmp_path / 'one' / 'config.py').unlink()
+    assert 'config' in _refused([*args, *runs], capsys)
+    assert 'nowhere' in _refused([*args, 'nowhere'], capsys)
+
+
+def _width(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.width
+
+
+def test_maps_are_drawn_at_all_levels_or_some(tmp_path: Path) -> None:
+    args = ['maps', 'test_resnet', str(PICTURE), '--img-size', '96', '--out', str(tmp_path)]
+    assert look.main(args) == 0
+    all_levels = _width(tmp_path / 'maps_test_resnet.png')
+    assert look.main([*args, '--level', '-1']) == 0
+    assert _width(tmp_path / 'maps_test_resnet.png') < all_levels / 2
+
+
+def test_fields_are_drawn_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'a.jpg').write_bytes(PICTURE.read_bytes())
+    args = ['field', 'test_resnet', '--img-size', '64', '--level', '0', '1', '--out', str(tmp_path)]
+    sides = []
+    for more in (['--images', '2'], ['--pictures', str(tmp_path / 'in')]):
+        assert look.main([*args, *more]) == 0
+        said = capsys.readouterr().out
+        sides.append([int(side) for side in re.findall(r'in (\d+) px', said)])
+        assert _width(tmp_path / 'field_test_resnet.png') > 0
+        assert said.strip().endswith('field_test_resnet.png')
+    for half, whole, half_above, whole_above in sides:
+        assert 0 < half < whole < whole_above <= 64
+        assert half < half_above
+
+
+def _refused(args: list[Any], capsys: pytest.CaptureFixture) -> str:
+    capsys.readouterr()
+    assert look.main(args) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f'look.py {args[0]}: ')
+    return said
+
+
+def test_mistakes_are_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config, picture, text = mm_runs.RUNNABLE['detection'], str(PICTURE), tmp_path / 'text.jpg'
+    text.write_text('not a picture')
+    out = ['--out', str(tmp_path)]
+    assert 'text.jpg' in _refused(['maps', 'test_resnet', str(text), *out], capsys)
+    assert 'did you mean' in _refused(['maps', 'test_resnat', picture, *out], capsys)
+    assert '--level' in _refused(['maps', 'test_resnet', picture, '--level', '9', *out], capsys)
+    assert 'text.jpg' in _refused(['maps', 'test_resnet', picture, '--checkpoint', str(text), *out], capsys)
+    assert '--img-size' in _refused(['field', 'test_resnet', '--img-size', '8', *out], capsys)
+    assert '--images' in _refused(['field', 'test_resnet', '--images', '0', *out], capsys)
+    assert '--pictures' in _refused(['field', 'test_resnet', '--pictures', 'nowhere', *out], capsys)
+    assert 'nothing.pth' in _refused(['errors', config, 'nothing.pth', *out], capsys)
+    assert '--worst' in _refused(['errors', config, 'nothing.pth', '--worst', '0', *out], capsys)
+    assert '--score-threshold' in _refused(['errors', config, 'x.pth', '--score-threshold', '7', *out], capsys)
