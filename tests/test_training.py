@@ -85,7 +85,8 @@ def _config(folder, base: str, text: str = ''):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_resumed_training_ends_as_one_that_was_never_stopped(workers, cifar):
     config = _config(cifar, CLASSIFICATION, RANDOM)
-    options = [f'train_dataloader.num_workers={workers}', 'randomness.seed=5']
+    options = [f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}']
+    options.append('randomness.seed=5')
     assert _train(config, cifar, 2, 'whole', options=options) == 0
     assert _train(config, cifar, 1, 'parts', options=options) == 0
     assert _train(config, cifar, 2, 'parts', '--resume', options=options) == 0
@@ -135,6 +136,11 @@ def test_gradients_are_accumulated_and_a_training_without_progress_stops(cifar):
     checkpoint = read_checkpoint(cifar / 'work' / 'epoch_3.pth')
     assert checkpoint['meta']['iter'] == 6
     assert {int(state['step']) for state in checkpoint['optimizer']['state'].values()} == {3}
+
+
+def test_a_word_that_no_optimizer_knows_is_named(cifar, capsys):
+    assert _train(CLASSIFICATION, cifar, 1, 'work', options=['optim_wrapper.accumulativ_counts=2']) == 2
+    assert 'accumulativ_counts' in _said(capsys)
 
 
 DECAY = """

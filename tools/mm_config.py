@@ -155,15 +155,15 @@ def _check_key(config: 'Config', key: str) -> None:
     node: Any = config
     parts = key.split('.')
     for depth, part in enumerate(parts):
+        # mmengine gives the optimizer's wrapper a type where a config does not.
+        has_type = isinstance(node, dict) and ('type' in node or parts[:depth] == ['optim_wrapper'])
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise ValueError(f'--cfg-options: {key}: {".".join(parts[:depth])} has the items 0 to {len(node) - 1}')
             node = node[int(part)]
         elif isinstance(node, (dict, Config)) and part in node:
             node = node[part]
-        elif (part in _RUNNER_KEYS if isinstance(node, Config) else isinstance(node, dict) and 'type' in node) or parts[
-            :depth
-        ] == ['optim_wrapper']:
+        elif part in _RUNNER_KEYS if isinstance(node, Config) else has_type:
             return
         else:
             known = [str(name) for name in node] if isinstance(node, (dict, Config)) else []
