@@ -486,11 +486,12 @@ class ResumeExactHook(Hook):
     Random numbers begin anew with every epoch, from the run's seed and the number of the epoch, in the process and in
     its workers; in a loop of iterations with every iteration. So no checkpoint need hold their state.
 
-    This holds on one device whose kernels are deterministic, for the same number of processes and workers, for
-    checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It does not
-    hold for workers that live on between epochs (``persistent_workers``; ``tools/train.py`` turns them off), for
-    workers in a loop of iterations, whose augmentations go on from new random numbers, nor for what mmengine leaves out
-    of its checkpoints: the patience used up by ``EarlyStoppingHook``, and a validation between kill and checkpoint.
+    This holds on one kind of device whose kernels are deterministic, for the same number of processes, workers and
+    threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
+    does not hold for workers that live on between epochs (``persistent_workers``; ``tools/train.py`` turns them off),
+    for workers in a loop of iterations, whose augmentations go on from new random numbers, nor for what mmengine leaves
+    out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up, and the score of an epoch whose
+    validation was cut short.
     """
 
     priority = 'VERY_LOW'  # behind whatever other hooks draw

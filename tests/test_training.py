@@ -12,10 +12,11 @@ pytest.importorskip('mmpretrain')
 import mm_runs
 import numpy as np
 import torch
+from mmengine.registry import DATASETS
 from PIL import Image
 
 from backbones.mm import WholeFileBackend, read_checkpoint
-from tools import data_checks
+from tools import data_checks, mm_config
 from tools import train as train_tool
 
 DETECTION, SEGMENTATION, CLASSIFICATION = (
@@ -252,6 +253,20 @@ def test_pictures_that_cannot_be_read_are_refused_or_skipped(cifar, capsys):
     _cut(cifar / 'cifar10' / 'test' / 'airplane' / '0.jpg')
     assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', options=options) == 2
     assert 'val_dataloader: 1 of 2' in _said(capsys)
+
+
+def test_pictures_are_left_out_of_a_data_set_that_another_one_wraps(cifar):
+    broken = cifar / 'cifar10' / 'train' / 'bird' / '0.jpg'
+    _cut(broken)
+    config = mm_config.load_config(CLASSIFICATION, {'train_dataloader.dataset.data_root': str(cifar / 'cifar10')})
+    config.val_dataloader = None
+    whole = DATASETS.build(config.train_dataloader.dataset)
+    config.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=config.train_dataloader.dataset)
+    data_checks.check_pictures(config, 'skip')
+    left = DATASETS.build(config.train_dataloader.dataset)
+    assert len(left) == 2 * (len(whole) - 1)
+    paths = {left.get_data_info(i)['img_path'] for i in range(len(left))}
+    assert len(paths) == len(whole) - 1 and str(broken) not in paths
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])

@@ -191,7 +191,7 @@ def _leave_out(dataset: 'ConfigDict', broken: list[str]) -> None:
 
 
 def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
-    path = Path(os.path.join(dataset.get('data_root') or '', dataset.ann_file))
+    path = Path(os.path.join(dataset.get('data_root') or '', dataset['ann_file']))
     if not path.is_file():
         raise ValueError(f'{loader}: there is no annotation file {path}')
     try:
