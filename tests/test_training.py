@@ -83,11 +83,33 @@ def _config(folder, base: str, text: str = ''):
     return str(path)
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_a_resumed_training_ends_as_one_that_was_never_stopped(workers, cifar):
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """Folder of pictures with a training of two epochs that was never stopped."""
+    folder = tmp_path_factory.mktemp('whole')
+    mm_runs.make_cifar10(folder)
+    assert _train(_config(folder, CLASSIFICATION, RANDOM), folder, 2, 'whole', options=['randomness.seed=5']) == 0
+    return folder
+
+
+def test_a_resumed_training_ends_as_one_that_was_never_stopped(whole):
+    config = str(whole / 'own.py')
+    assert _train(config, whole, 1, 'parts', options=['randomness.seed=5']) == 0
+    _hold_together('whole/epoch_1.pth', 'parts/epoch_1.pth', whole)  # two trainings of one seed
+    # Without a seed, since it is the one that the training began with.
+    assert _train(config, whole, 2, 'parts', '--resume', options=['randomness.seed=None']) == 0
+    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', whole)
+
+
+def test_another_seed_gives_another_result(whole):
+    assert _train(str(whole / 'own.py'), whole, 1, 'other', options=['randomness.seed=6']) == 0
+    with pytest.raises(AssertionError, match='state_dict'):
+        _hold_together('whole/epoch_1.pth', 'other/epoch_1.pth', whole)
+
+
+def test_a_training_with_workers_is_resumed_as_if_it_was_never_stopped(cifar):
     config = _config(cifar, CLASSIFICATION, RANDOM)
-    options = [f'train_dataloader.num_workers={workers}', f'train_dataloader.persistent_workers={workers > 0}']
-    options.append('randomness.seed=5')
+    options = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
     assert _train(config, cifar, 2, 'whole', options=options) == 0
     assert _train(config, cifar, 1, 'parts', options=options) == 0
     assert _train(config, cifar, 2, 'parts', '--resume', options=options) == 0
@@ -100,25 +122,6 @@ def test_a_segmentor_too_is_resumed_as_if_it_was_never_stopped(tmp_path):
     assert _train(SEGMENTATION, tmp_path, 1, 'parts', options=options) == 0
     assert _train(SEGMENTATION, tmp_path, 2, 'parts', '--resume', options=options) == 0
     _hold_together('whole/iter_4.pth', 'parts/iter_4.pth', tmp_path)
-
-
-def test_a_resumed_training_keeps_the_seed_that_it_began_with(cifar):
-    config = _config(cifar, CLASSIFICATION, RANDOM + 'randomness = dict(_delete_=True, seed=None)\n')
-    assert _train(config, cifar, 1, 'parts') == 0
-    assert _train(config, cifar, 2, 'parts', '--resume') == 0
-    first, last = (read_checkpoint(cifar / 'parts' / f'epoch_{n}.pth')['meta']['seed'] for n in (1, 2))
-    assert first == last
-    assert _train(config, cifar, 2, 'whole', options=[f'randomness.seed={first}']) == 0
-    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', cifar)
-
-
-def test_one_seed_gives_one_result_and_another_seed_another(cifar):
-    config = _config(cifar, CLASSIFICATION, RANDOM)
-    for name, seed in (('a', 3), ('b', 3), ('c', 4)):
-        assert _train(config, cifar, 1, name, options=[f'randomness.seed={seed}']) == 0
-    _hold_together('a/epoch_1.pth', 'b/epoch_1.pth', cifar)
-    with pytest.raises(AssertionError):
-        _hold_together('a/epoch_1.pth', 'c/epoch_1.pth', cifar)
 
 
 EARLY = """
