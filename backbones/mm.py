@@ -10,6 +10,7 @@ For classification use mmpretrain's own ``TimmClassifier``, which takes the same
 """
 
 import difflib
+import functools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -22,11 +23,20 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dataset import worker_init_fn
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    init_default_scope,
+)
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from mmengine.utils import is_installed
 from timm.layers import GroupNorm1, LayerNorm2d
@@ -47,6 +57,7 @@ __all__ = [
     'AdaptiveClipOptimWrapper',
     'ChannelsLastHook',
     'ClassifierEMAHook',
+    'ResumeExactHook',
     'TimmFeatures',
     'TimmLayerDecayConstructor',
     'WholeFileBackend',
@@ -54,6 +65,7 @@ __all__ = [
     'feature_channels',
     'load_weights',
     'read_checkpoint',
+    'without_pictures',
 ]
 
 # mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the
@@ -465,6 +477,59 @@ class ClassifierEMAHook(EMAHook):
             return {names[k] if names[k].removeprefix('module.') in own else k: v for k, v in state.items()}
 
         self.ema_model._register_state_dict_hook(renamed)
+
+
+@HOOKS.register_module()
+class ResumeExactHook(Hook):
+    """Makes a training that is resumed end with the weights, to the bit, of one that was never stopped.
+
+    Random numbers begin anew with every epoch, from the run's seed and the number of the epoch, in the process and in
+    its workers; in a loop of iterations with every iteration. So no checkpoint need hold their state.
+
+    This holds on one kind of device whose kernels are deterministic, for the same number of processes, workers and
+    threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
+    does not hold for workers that live on between epochs (``persistent_workers``; ``tools/train.py`` turns them off),
+    for workers in a loop of iterations, whose augmentations go on from new random numbers, nor for what mmengine leaves
+    out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up, and the score of an epoch whose
+    validation was cut short.
+    """
+
+    priority = 'VERY_LOW'  # behind whatever other hooks draw
+
+    def before_train_epoch(self, runner: Any) -> None:
+        loader = runner.train_dataloader
+        by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+        step = runner.iter if by_iteration else runner.epoch
+        start = loader.worker_init_fn
+        if isinstance(start, functools.partial) and start.func is worker_init_fn:
+            loader.worker_init_fn = functools.partial(start, seed=_seed_of(runner, step))
+        # An iterator draws the seed of its workers when it begins, which is at another time in a resumed training.
+        loader.generator = torch.Generator().manual_seed(_seed_of(runner, step))
+        set_random_seed(_seed_of(runner, step))
+
+    def after_train_iter(self, runner: Any, *args, **kwargs) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            set_random_seed(_seed_of(runner, runner.iter + 1))
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            set_random_seed(_seed_of(runner, runner.iter))
+
+
+def _seed_of(runner: Any, step: int) -> int:
+    """Seed of an epoch or iteration; numpy's hash keeps the streams of neighbours apart."""
+    return int(np.random.SeedSequence([runner.seed, step]).generate_state(1)[0] >> 1)  # room for a worker's number
+
+
+@DATASETS.register_module()
+def without_pictures(dataset: dict, left_out: Sequence[str]) -> Any:
+    """Build a data set of mmengine and leave out the items whose picture or class map is one of these files."""
+    built = DATASETS.build(dataset)
+    built.full_init()
+    infos = (built.get_data_info(i) for i in range(len(built)))
+    files = set(left_out)
+    built.get_subset_([i for i, info in enumerate(infos) if not files & {info['img_path'], info.get('seg_map_path')}])
+    return built
 
 
 class WholeFileBackend(LocalBackend):

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import curves, files, length, mm_config, plots, score, tables
+    from tools import curves, data_checks, files, length, mm_config, plots, score, tables
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import curves  # type: ignore[no-redef]
+    import data_checks  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
     import length  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
@@ -114,7 +115,7 @@ def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
 def _config(options: argparse.Namespace, name: str) -> 'Config':
     config = mm_config.load_config(options.config, options.cfg_options, name)
     length.set_length(config, options.epochs, options.iters)
-    mm_config.check_annotations(config, 'train_dataloader', 'val_dataloader', 'test_dataloader')
+    data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader', 'test_dataloader')
     reason = score.missing(config)
     if reason:
         raise ValueError(f'backbones are compared on the test split, but {reason}')

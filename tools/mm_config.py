@@ -2,11 +2,10 @@
 
 import argparse
 import difflib
-import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,13 +160,15 @@ def _check_key(config: 'Config', key: str) -> None:
     node: Any = config
     parts = key.split('.')
     for depth, part in enumerate(parts):
+        # mmengine gives the optimizer's wrapper a type where a config does not.
+        has_type = isinstance(node, dict) and ('type' in node or parts[:depth] == ['optim_wrapper'])
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise ValueError(f'--cfg-options: {key}: {".".join(parts[:depth])} has the items 0 to {len(node) - 1}')
             node = node[int(part)]
         elif isinstance(node, (dict, Config)) and part in node:
             node = node[part]
-        elif part in _RUNNER_KEYS if isinstance(node, Config) else isinstance(node, dict) and 'type' in node:
+        elif part in _RUNNER_KEYS if isinstance(node, Config) else has_type:
             return
         else:
             known = [str(name) for name in node] if isinstance(node, (dict, Config)) else []
@@ -175,43 +176,6 @@ def _check_key(config: 'Config', key: str) -> None:
             where = '.'.join(parts[:depth]) or 'the config'
             hint = f'did you mean {near[0]}?' if near else f'it has {", ".join(sorted(known)) or "no keys"}.'
             raise ValueError(f'--cfg-options: {key}: there is no key {part!r} in {where}; {hint}')
-
-
-def check_annotations(config: 'Config', *loaders: str) -> None:
-    """Hold the classes of COCO annotation files against those of the config.
-
-    Raises:
-        ValueError: A file is missing, is no JSON, or its classes are not the config's.
-    """
-    for loader in loaders:
-        for dataset in _datasets((config.get(loader) or {}).get('dataset')):
-            if 'Coco' in str(dataset.get('type')) and dataset.get('ann_file'):
-                _check_coco(config, dataset, loader)
-
-
-def _datasets(dataset: Any) -> 'Iterator[ConfigDict]':
-    """The dataset and those that it wraps."""
-    if isinstance(dataset, dict):
-        yield dataset  # type: ignore[misc]
-        yield from _datasets(dataset.get('dataset'))
-        for part in dataset.get('datasets') or ():
-            yield from _datasets(part)
-
-
-def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
-    path = Path(str(dataset.get('data_root') or ''), str(dataset.ann_file))
-    if not path.is_file():
-        raise ValueError(f'{loader}: there is no annotation file {path}')
-    try:
-        names = [category['name'] for category in json.loads(path.read_text(encoding='utf-8'))['categories']]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f'{loader}: {path} is no COCO annotation file ({type(error).__name__}: {error})') from error
-    classes = class_names(config, dataset)
-    if classes and set(names) != set(classes):
-        lacks, has = sorted(set(names) - set(classes)), sorted(set(classes) - set(names))
-        parts = [f'has the classes {lacks} that the config lacks'] * bool(lacks)
-        parts += [f'lacks the classes {has} of the config'] * bool(has)
-        raise ValueError(f'{loader}: {path} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
 
 
 def class_names(config: 'Config', dataset: 'ConfigDict') -> list[str]:

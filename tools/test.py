@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 try:
-    from tools import files, mm_config
+    from tools import data_checks, files, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import data_checks
     import files  # type: ignore[no-redef]
     import mm_config
 
@@ -54,7 +55,7 @@ def _test(options) -> None:
     if config.get('test_dataloader') is None:
         raise ValueError(f'{options.config} sets no test_dataloader, there is nothing to measure on')
     mm_config.set_work_dir(config, options.config, options.work_dir)
-    mm_config.check_annotations(config, 'test_dataloader')
+    data_checks.check_annotations(config, 'test_dataloader')
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     config.load_from, config.resume = None, False  # mmengine's reader would fall back to unsafe unpickling
     # The averaged weights are what a training stores as its model: nothing is left to average.

@@ -6,12 +6,14 @@ python tools/train.py CONFIG --resume                      # go on from the last
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
+import errno
 import sys
 from pathlib import Path
 
 try:
-    from tools import mm_config
+    from tools import data_checks, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import data_checks
     import mm_config
 
 
@@ -32,6 +34,15 @@ def _parser() -> 'mm_config.Parser':
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch over all processes'
+    )
+    parser.add_argument(
+        '--unreadable',
+        choices=['refuse', 'skip'],
+        default='refuse',
+        help='what to do with pictures of the training that cannot be read; those of the validation are refused',
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='open no picture beforehand, for data sets where that takes too long'
     )
     parser.add_launcher()
     return parser
@@ -55,16 +66,52 @@ def _train(options) -> None:
 
     config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
-    mm_config.check_annotations(config, 'train_dataloader', 'val_dataloader')
+    _check_data(config, options)
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)
+    _make_repeatable(config)
     if options.amp:
         _use_amp(config)
     if options.auto_scale_lr:
         _scale_rate(config)
     if options.resume:
         _resume(config, options.resume)
-    Runner.from_cfg(config).train()
+    try:
+        Runner.from_cfg(config).train()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(_full_disk(Path(config.work_dir))) from error
+
+
+def _check_data(config, options) -> None:
+    if options.no_check and options.unreadable == 'skip':
+        raise ValueError('--unreadable skip needs the check that --no-check leaves out: give one of them')
+    data_checks.check_folders(config, 'train_dataloader', 'val_dataloader')
+    data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader')
+    if not options.no_check:
+        data_checks.check_pictures(config, options.unreadable)
+
+
+def _full_disk(folder: Path) -> str:
+    last = mm_config.last_checkpoint(folder)
+    if last is None:
+        return f'the disk of {folder} is full and no checkpoint is written yet: make room and start again'
+    return (
+        f'the disk of {folder} is full; the last whole checkpoint is {last}: make room and go on from it with the same '
+        'command and --resume'
+    )
+
+
+def _make_repeatable(config) -> None:
+    """A resumed training must end as one that was never stopped: see `ResumeExactHook`.
+
+    Workers that live on between epochs keep random states that no checkpoint can hold.
+    """
+    hooks = config.get('custom_hooks') or []
+    if not any(isinstance(hook, dict) and hook.get('type') == 'ResumeExactHook' for hook in hooks):
+        config.custom_hooks = [*hooks, dict(type='ResumeExactHook')]
+    config.train_dataloader.persistent_workers = False
 
 
 def _keep_files_whole(config) -> None:
@@ -111,6 +158,9 @@ def _resume(config, source: str) -> None:
             f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
         )
     config.resume, config.load_from = True, str(path)
+    randomness = config.setdefault('randomness', {})
+    if randomness.get('seed') is None:  # drawn when the training began; the order of the pictures hangs on it
+        randomness['seed'] = checkpoint['meta']['seed']
 
 
 if __name__ == '__main__':

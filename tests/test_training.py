@@ -1,0 +1,323 @@
+"""What a training bears: bad data, a full disk, being stopped; and mmengine's parts through `tools/train.py`."""
+
+import errno
+import json
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+pytest.importorskip('mmpretrain')
+
+import mm_runs
+import numpy as np
+import torch
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from backbones.mm import WholeFileBackend, read_checkpoint
+from tools import data_checks, mm_config
+from tools import train as train_tool
+
+DETECTION, SEGMENTATION, CLASSIFICATION = (
+    mm_runs.RUNNABLE[task] for task in ('detection', 'segmentation', 'classification')
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch):
+    monkeypatch.chdir(mm_runs.ROOT)
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    mm_runs.make_cifar10(tmp_path)
+    return tmp_path
+
+
+def _train(config, folder, epochs, work, *args, options=()) -> int:
+    words = [*mm_runs.options(config, epochs, folder), *options]
+    return train_tool.main([str(config), '--work-dir', str(folder / work), *args, '--cfg-options', *words])
+
+
+def _said(capsys) -> str:
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('train.py: ')
+    return line
+
+
+def _same(one, other, where='') -> None:
+    """Hold two nests of tensors and numbers against each other, bit for bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            _same(one[key], other[key], f'{where}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            _same(*pair, f'{where}.{i}')
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+def _hold_together(one, other, folder) -> None:
+    one, other = read_checkpoint(folder / one), read_checkpoint(folder / other)
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'ema_state_dict'):
+        _same(one.get(part), other.get(part), part)
+
+
+# Random numbers of every kind: a shuffle, augmentations, stochastic depth, the mixing of pictures.
+RANDOM = """
+model = dict(drop_path_rate=0.3, train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+custom_hooks = [dict(type='ClassifierEMAHook', momentum=0.1, priority='ABOVE_NORMAL')]
+"""
+
+
+def _config(folder, base: str, text: str = ''):
+    """A config of the project with a few lines more."""
+    path = folder / 'own.py'
+    path.write_text(f'_base_ = [{str(mm_runs.ROOT / base)!r}]\n{text}')
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """Folder of pictures with a training of two epochs that was never stopped."""
+    folder = tmp_path_factory.mktemp('whole')
+    mm_runs.make_cifar10(folder)
+    assert _train(_config(folder, CLASSIFICATION, RANDOM), folder, 2, 'whole', options=['randomness.seed=5']) == 0
+    return folder
+
+
+def test_a_resumed_training_ends_as_one_that_was_never_stopped(whole):
+    config = str(whole / 'own.py')
+    assert _train(config, whole, 1, 'parts', options=['randomness.seed=5']) == 0
+    _hold_together('whole/epoch_1.pth', 'parts/epoch_1.pth', whole)  # two trainings of one seed
+    # Without a seed, since it is the one that the training began with.
+    assert _train(config, whole, 2, 'parts', '--resume', options=['randomness.seed=None']) == 0
+    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', whole)
+
+
+def test_another_seed_gives_another_result(whole):
+    assert _train(str(whole / 'own.py'), whole, 1, 'other', options=['randomness.seed=6']) == 0
+    with pytest.raises(AssertionError, match='state_dict'):
+        _hold_together('whole/epoch_1.pth', 'other/epoch_1.pth', whole)
+
+
+def test_a_training_with_workers_is_resumed_as_if_it_was_never_stopped(cifar):
+    config = _config(cifar, CLASSIFICATION, RANDOM)
+    options = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
+    assert _train(config, cifar, 2, 'whole', options=options) == 0
+    assert _train(config, cifar, 1, 'parts', options=options) == 0
+    assert _train(config, cifar, 2, 'parts', '--resume', options=options) == 0
+    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', cifar)
+
+
+def test_a_segmentor_too_is_resumed_as_if_it_was_never_stopped(tmp_path):
+    options = ['model.backbone.drop_path_rate=0.3']
+    assert _train(SEGMENTATION, tmp_path, 2, 'whole', options=options) == 0
+    assert _train(SEGMENTATION, tmp_path, 1, 'parts', options=options) == 0
+    assert _train(SEGMENTATION, tmp_path, 2, 'parts', '--resume', options=options) == 0
+    _hold_together('whole/iter_4.pth', 'parts/iter_4.pth', tmp_path)
+
+
+EARLY = """
+custom_hooks = [
+    dict(type='EarlyStoppingHook', monitor='accuracy/top1', rule='greater', min_delta=1000.0, patience=2, strict=True)
+]
+"""
+
+
+def test_gradients_are_accumulated_and_a_training_without_progress_stops(cifar):
+    config = _config(cifar, CLASSIFICATION, EARLY)
+    assert _train(config, cifar, 9, 'work', options=['optim_wrapper.accumulative_counts=2']) == 0
+    epochs = sorted(int(path.stem[6:]) for path in (cifar / 'work').glob('epoch_*.pth'))
+    # No score is 1000 above another: the first is the best, two more use up the patience.
+    assert epochs[-1] == 3
+    checkpoint = read_checkpoint(cifar / 'work' / 'epoch_3.pth')
+    assert checkpoint['meta']['iter'] == 6
+    assert {int(state['step']) for state in checkpoint['optimizer']['state'].values()} == {3}
+
+
+def test_a_word_that_no_optimizer_knows_is_named(cifar, capsys):
+    assert _train(CLASSIFICATION, cifar, 1, 'work', options=['optim_wrapper.accumulativ_counts=2']) == 2
+    assert 'accumulativ_counts' in _said(capsys)
+
+
+DECAY = """
+optim_wrapper = dict(
+    constructor='TimmLayerDecayConstructor',
+    paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.5),
+)
+"""
+
+
+def test_layers_have_their_own_rates(cifar):
+    assert _train(_config(cifar, CLASSIFICATION, DECAY), cifar, 1, 'work') == 0
+    groups = read_checkpoint(cifar / 'work' / 'epoch_1.pth')['optimizer']['param_groups']
+    scales = {group['lr_scale'] for group in groups}
+    assert len(scales) > 3 and max(scales) == 1.0
+    assert {0.5**i for i in range(len(scales))} == scales
+    for group in groups:
+        assert group['initial_lr'] == pytest.approx(1e-3 * group['lr_scale'])
+
+
+BOARD = "visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='TensorboardVisBackend')])\n"
+
+
+def test_curves_go_to_tensorboard(cifar):
+    pytest.importorskip('tensorboard')
+    assert _train(_config(cifar, CLASSIFICATION, BOARD), cifar, 1, 'work') == 0
+    assert list((cifar / 'work').rglob('events.out.tfevents*'))
+
+
+def test_a_full_disk_costs_no_checkpoint(cifar, monkeypatch, capsys):
+    put = WholeFileBackend.put
+
+    def fill(self, obj, filepath):
+        if 'epoch_2' in str(filepath):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        put(self, obj, filepath)
+
+    monkeypatch.setattr(WholeFileBackend, 'put', fill)
+    assert _train(CLASSIFICATION, cifar, 3, 'work') == 2
+    said, last = _said(capsys), cifar / 'work' / 'epoch_1.pth'
+    assert 'full' in said and str(last) in said and '--resume' in said
+    assert read_checkpoint(last)['meta']['epoch'] == 1
+    assert (cifar / 'work' / 'last_checkpoint').read_text() == str(last)
+    monkeypatch.undo()
+    monkeypatch.chdir(mm_runs.ROOT)
+    assert _train(CLASSIFICATION, cifar, 2, 'work', '--resume') == 0
+    assert read_checkpoint(cifar / 'work' / 'epoch_2.pth')['meta']['iter'] == 4
+
+
+def test_a_disk_that_fills_while_a_file_is_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    WholeFileBackend().put(b'first', tmp_path / 'x.pth')
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', full)
+    with pytest.raises(OSError, match='No space'):
+        WholeFileBackend().put(b'second', tmp_path / 'x.pth')
+    assert [path.name for path in tmp_path.iterdir()] == ['x.pth']
+    assert (tmp_path / 'x.pth').read_bytes() == b'first'
+
+
+def test_a_disk_that_is_full_before_the_first_checkpoint(cifar, monkeypatch, capsys):
+    def full(self, obj, filepath):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(WholeFileBackend, 'put', full)
+    assert _train(CLASSIFICATION, cifar, 1, 'work') == 2
+    assert 'no checkpoint' in _said(capsys)
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'missing'),
+    [
+        (DETECTION, 'train_dataloader.dataset.data_prefix.img=no/', 'data/bccd/no'),
+        (DETECTION, 'val_dataloader.dataset.data_root=no/', 'no'),
+        (SEGMENTATION, 'train_dataloader.dataset.data_prefix.seg_map_path=no', 'data/nuclei/no'),
+        (SEGMENTATION, 'train_dataloader.dataset.ann_file=no.txt', 'data/nuclei/no.txt'),
+        (CLASSIFICATION, 'train_dataloader.dataset.data_root=no', 'no'),
+        ('configs/classification/lsnet_t_imagenet.py', 'train_dataloader.dataset.split=train', 'data/imagenet'),
+    ],
+)
+def test_a_missing_folder_is_named(config, option, missing, tmp_path, capsys):
+    assert train_tool.main([config, '--work-dir', str(tmp_path / 'work'), '--cfg-options', option]) == 2
+    said = _said(capsys)
+    assert f' {missing}: ' in said and '_dataloader' in said and '--cfg-options' in said
+    assert not (tmp_path / 'work').exists()
+
+
+def _cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def test_pictures_that_cannot_be_read_are_refused_or_skipped(cifar, capsys):
+    train = cifar / 'cifar10' / 'train'
+    _cut(train / 'airplane' / '1.jpg')
+    (train / 'bird' / '0.jpg').write_text('no picture')
+    options = ['train_dataloader.dataset.indices=6']
+    assert _train(CLASSIFICATION, cifar, 1, 'work', options=options) == 2
+    said = _said(capsys)
+    assert '2 of 6 pictures' in said and 'airplane/1.jpg' in said and 'bird/0.jpg' in said and '--unreadable' in said
+
+    assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', options=options) == 0
+    assert '2 of 6 pictures' in capsys.readouterr().err
+    assert read_checkpoint(cifar / 'work' / 'epoch_1.pth')['meta']['iter'] == 2  # four pictures, two at a time
+
+    assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', '--no-check', options=options) == 2
+    assert '--no-check' in _said(capsys)
+    _cut(cifar / 'cifar10' / 'test' / 'airplane' / '0.jpg')
+    assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', options=options) == 2
+    assert 'val_dataloader: 1 of 2' in _said(capsys)
+
+
+def test_pictures_are_left_out_of_a_data_set_that_another_one_wraps(cifar):
+    broken = cifar / 'cifar10' / 'train' / 'bird' / '0.jpg'
+    _cut(broken)
+    config = mm_config.load_config(CLASSIFICATION, {'train_dataloader.dataset.data_root': str(cifar / 'cifar10')})
+    config.val_dataloader = None
+    whole = DATASETS.build(config.train_dataloader.dataset)
+    config.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=config.train_dataloader.dataset)
+    data_checks.check_pictures(config, 'skip')
+    left = DATASETS.build(config.train_dataloader.dataset)
+    assert len(left) == 2 * (len(whole) - 1)
+    paths = {left.get_data_info(i)['img_path'] for i in range(len(left))}
+    assert len(paths) == len(whole) - 1 and str(broken) not in paths
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])
+def test_a_picture_that_ends_too_early_is_found(suffix, tmp_path):
+    path = tmp_path / f'x.{suffix}'
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    assert data_checks._is_picture(path)
+    with path.open('ab') as file:
+        file.write(bytes(5000))  # what lies behind the end does no harm
+    assert data_checks._is_picture(path)
+    path.write_bytes(path.read_bytes()[:-5500])
+    assert not data_checks._is_picture(path)
+
+
+def _coco() -> dict:
+    """The cells' annotations, to be spoilt."""
+    return json.loads((mm_runs.ROOT / 'data/bccd/train.json').read_text())
+
+
+def _train_cells(folder, table) -> int:
+    (folder / 'own.json').write_text(json.dumps(table))
+    return _train(DETECTION, folder, 1, 'work', options=[f'train_dataloader.dataset.ann_file={folder / "own.json"}'])
+
+
+def test_boxes_outside_their_picture_are_refused(tmp_path, capsys):
+    table = _coco()
+    for i in (2, 5, 6, 9):
+        table['annotations'][i]['bbox'][0] = 10000
+    assert _train_cells(tmp_path, table) == 2
+    said = _said(capsys)
+    ids = [table['annotations'][i]['id'] for i in (2, 5, 6)]
+    assert '4 of ' in said and ', '.join(map(str, ids)) + ', ...' in said
+
+
+def test_annotations_that_are_left_out_are_counted_and_an_empty_class_is_named(tmp_path, capsys):
+    table = _coco()
+    platelets = next(c['id'] for c in table['categories'] if c['name'] == 'Platelets')
+    table['annotations'] = [a for a in table['annotations'] if a['category_id'] != platelets]
+    none, far, strange, cut = table['annotations'][:4]
+    none['bbox'][2] = 0
+    far['image_id'] = 987654
+    strange['category_id'] = 99
+    cut['bbox'][0] = -20
+    cut['bbox'][2] = 60
+    assert _train_cells(tmp_path, table) == 0
+    lines = capsys.readouterr().err.splitlines()
+    count = len(table['annotations'])
+    for annotation, words in ((none, 'pixel wide'), (far, 'picture that'), (strange, 'class that'), (cut, 'clipped')):
+        line = next(line for line in lines if words in line)
+        assert f' {count} annotations' in line and str(annotation['id']) in line, line
+    assert any('1 of 3 classes have no example' in line and line.endswith('Platelets') for line in lines)
