@@ -1,0 +1,44 @@
+"""The OpenMMLab bridge: timm backbones for mmdetection, mmsegmentation and mmpretrain.
+
+Import it through a config, nothing else is needed::
+
+    custom_imports = dict(imports=['backbones.mm'], allow_failed_imports=False)
+    model = dict(backbone=dict(type='TimmFeatures', model_name='lsnet_t'), neck=dict(in_channels=[64, 128, 256, 384]))
+
+Only mmengine is required. It is the one room of the package that imports OpenMMLab; no model family is named here.
+For classification use mmpretrain's own ``TimmClassifier``, which takes the same model names.
+"""
+
+import contextlib
+
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.utils import is_installed
+
+from .features import TimmFeatures, feature_channels
+from .files import WholeFileBackend, without_pictures
+from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumeExactHook
+from .optim import AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
+from .weights import build_model, load_weights, read_checkpoint
+
+with contextlib.suppress(ImportError):  # mmdet is optional: without it there is no pyramid to extend
+    from .neck import TransposedConvFPN as TransposedConvFPN
+
+__all__ = [
+    'AdaptiveClipOptimWrapper',
+    'ChannelsLastHook',
+    'ClassifierEMAHook',
+    'ResumeExactHook',
+    'TimmFeatures',
+    'TimmLayerDecayConstructor',
+    'WholeFileBackend',
+    'build_model',
+    'feature_channels',
+    'load_weights',
+    'read_checkpoint',
+    'without_pictures',
+]
+
+# mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the
+# module's name finds both. It takes effect where this module is imported before a config is read, as our tools do.
+if not is_installed('mmsegmentation') and is_installed('mmseg'):
+    MODULE2PACKAGE['mmseg'] = 'mmseg'

@@ -1,0 +1,51 @@
+"""Files of a training: checkpoints that are whole, data sets without pictures that are not."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.registry import DATASETS
+
+__all__ = ['WholeFileBackend', 'without_pictures']
+
+
+@DATASETS.register_module()
+def without_pictures(dataset: dict, left_out: Sequence[str]) -> Any:
+    """Build a data set of mmengine and leave out the items whose picture or class map is one of these files."""
+    built = DATASETS.build(dataset)
+    built.full_init()
+    infos = (built.get_data_info(i) for i in range(len(built)))
+    files = set(left_out)
+    built.get_subset_([i for i, info in enumerate(infos) if not files & {info['img_path'], info.get('seg_map_path')}])
+    return built
+
+
+class WholeFileBackend(LocalBackend):
+    """mmengine's local files, written beside their target and renamed: a crash never leaves half a checkpoint.
+
+    Use: ``default_hooks=dict(checkpoint=dict(backend_args=dict(backend='whole_file')))`` (``tools/train.py`` sets it).
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        target = Path(filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name}.')
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)
+            os.replace(part, target)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend('whole_file', WholeFileBackend, force=True)
