@@ -35,6 +35,8 @@ _RUNNER_KEYS = {
         'param_scheduler',
         'randomness',
         'resume',
+        'runner_type',
+        'strategy',
         'sync_bn',
         'visualizer',
         'work_dir',

@@ -62,8 +62,6 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _train(options) -> None:
-    from mmengine.runner import Runner
-
     config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
     _check_data(config, options)
@@ -77,11 +75,19 @@ def _train(options) -> None:
     if options.resume:
         _resume(config, options.resume)
     try:
-        Runner.from_cfg(config).train()
+        _runner(config).train()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ValueError(_full_disk(Path(config.work_dir))) from error
+
+
+def _runner(config):
+    """mmengine's runner, or the one that the config names, as `FlexibleRunner` with an FSDP strategy."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    return RUNNERS.build(config) if config.get('runner_type') else Runner.from_cfg(config)
 
 
 def _check_data(config, options) -> None:
