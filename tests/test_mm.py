@@ -328,7 +328,7 @@ def test_a_half_written_file_never_replaces_a_whole_one(tmp_path, monkeypatch):
     def full_disk(handle):
         raise OSError('no space left')
 
-    monkeypatch.setattr(mm.os, 'fsync', full_disk)
+    monkeypatch.setattr(os, 'fsync', full_disk)
     with pytest.raises(OSError, match='no space'):
         put(b'half', target, backend_args=backend)
     assert target.read_bytes() == b'whole'

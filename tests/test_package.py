@@ -30,7 +30,7 @@ ROOMS = {
     'energy': {'layers'},
     'pyramid': set(),
     'profile': {'deploy', 'layers'},
-    'mm': {'base', 'backbones'},  # `import backbones` registers the names that its configs build
+    'mm': {'mm', 'base', 'backbones'},  # `import backbones` registers the names that its configs build
 }
 # Library -> the only room that may import it.
 RESERVED = {
