@@ -235,6 +235,8 @@ def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
         }
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
+    # the threads of one model must not wait busily while another one is timed
+    settings.add_session_config_entry('session.intra_op.allow_spinning', '0')
     session = onnxruntime.InferenceSession(os.fspath(onnx), settings, ['CPUExecutionProvider'])
     return lambda: session.run(None, {'input': image}), facts
 
