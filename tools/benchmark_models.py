@@ -139,13 +139,27 @@ def _forward(model: nn.Module, image: torch.Tensor) -> Callable[[], torch.Tensor
 
 
 def _onnxruntime(path: str, image: torch.Tensor, threads: int) -> Callable[[], torch.Tensor]:
+    timed = session(path, threads)
+    feed = {timed.get_inputs()[0].name: image.numpy()}
+    return lambda: torch.from_numpy(timed.run(None, feed)[0])
+
+
+def session(path: str, threads: int, *, busy: bool = True) -> Any:
+    """A file in ONNX Runtime on the processor.
+
+    Args:
+        path: The ONNX file.
+        threads: Threads of an operator.
+        busy: Whether they wait busily for a while after a call, as they do by default; where other sessions are timed
+            in the same process, those wait at their cost.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    feed = {session.get_inputs()[0].name: image.numpy()}
-    return lambda: torch.from_numpy(session.run(None, feed)[0])
+    if not busy:
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
 
 
 def _openvino(path: str, image: torch.Tensor, threads: int) -> Callable[[], torch.Tensor]:

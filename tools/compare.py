@@ -92,18 +92,16 @@ def main(args: list[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
     """All of it; the names of those that failed."""
-    for name in ('jobs', 'threads', 'rounds'):
-        if getattr(options, name) < 1:
-            raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
+    mm_config.check_counts(options, 'jobs', 'threads', 'rounds')
     twice = sorted({name for name in options.backbones if options.backbones.count(name) > 1})
     if twice:
         raise ValueError(f'--backbones must name each backbone once, but names {", ".join(twice)} twice')
     out = Path(options.out or f'work_dirs/compare_{Path(options.config).stem}')
     configs = {name: _config(options, name) for name in options.backbones}  # all mistakes before the first training
     paths = {name: _place(config, out, name) for name, config in configs.items()}
-    failed = _each(_train, paths, options.jobs)
+    failed = _each(_train, 'trained', paths, options.jobs)
     rest = {name: path for name, path in paths.items() if name not in failed}
-    failed |= _each(_test, rest, 1)
+    failed |= _each(_test, 'measured', rest, 1)
     done = [name for name in rest if name not in failed]
     if not done:
         raise ValueError('no backbone could be trained and measured: ' + '; '.join(failed.values()))
@@ -137,18 +135,23 @@ def _work(path: Path) -> Path:
     return path.parent.parent / path.stem
 
 
-def _each(step: Any, paths: Mapping[str, Path], jobs: int) -> dict[str, str]:
+def _each(step: Any, done: str, paths: Mapping[str, Path], jobs: int) -> dict[str, str]:
     """Run a step for each backbone, some at a time; what failed, with its reason."""
     failed: dict[str, str] = {}
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = _threads(jobs)
     with ThreadPoolExecutor(jobs) as pool:
         for name, reason in zip(paths, pool.map(lambda path: step(path, threads), paths.values()), strict=True):
             if reason:
                 failed[name] = f'{name}: {reason}'
                 print(f'compare.py: {failed[name]}', file=sys.stderr, flush=True)
             else:
-                print(f'{name}: {"trained" if step is _train else "measured"}', flush=True)
+                print(f'{name}: {done}', flush=True)
     return failed
+
+
+def _threads(jobs: int) -> int:
+    """Of each job, so that all share the cores."""
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _train(path: Path, threads: int) -> str | None:
@@ -211,10 +214,13 @@ def _rows(names: Sequence[str], paths: Mapping[str, Path], options: argparse.Nam
 
 def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
     """A call of the exported model on a picture of the test split, and its parameters and multiply-adds."""
-    import onnxruntime
     import torch
     from mmengine.registry import DATASETS
 
+    try:
+        from tools import benchmark_models as candidates
+    except ImportError:
+        import benchmark_models as candidates  # type: ignore[no-redef]
     from backbones.deploy import export_onnx
     from backbones.deploy.wrap import Exportable
     from backbones.mm import build_model
@@ -233,11 +239,7 @@ def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
             'params_m': sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             'gmacs': count_macs(whole, image.shape[1:]) / 1e9,
         }
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    # the threads of one model must not wait busily while another one is timed
-    settings.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    session = onnxruntime.InferenceSession(os.fspath(onnx), settings, ['CPUExecutionProvider'])
+    session = candidates.session(os.fspath(onnx), threads, busy=False)
     return lambda: session.run(None, {'input': image}), facts
 
 
@@ -259,10 +261,9 @@ def _facts(options: argparse.Namespace, config: 'Config') -> str:
     """Under which conditions."""
     loop = config.train_cfg
     steps = f'{loop.max_epochs} epochs' if loop.get('max_epochs') else f'{loop.max_iters} iterations'
-    cores = max(1, (os.cpu_count() or 1) // options.jobs)
     return (
-        f'{steps} each, trained on {cores} threads, {options.jobs} at a time; latency of one picture on '
-        f'{options.threads} threads, median of {options.rounds} rounds in turn with quartiles.'
+        f'{steps} each, trained on {_threads(options.jobs)} threads, {options.jobs} at a time; latency of one '
+        f'picture on {options.threads} threads, median of {options.rounds} rounds in turn with quartiles.'
     )
 
 

@@ -224,6 +224,13 @@ def set_work_dir(config: 'Config', path: str, work_dir: str | None, backbone: st
     config.work_dir = work_dir or config.get('work_dir') or os.path.join('work_dirs', name)
 
 
+def check_counts(options: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers below 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a work folder that mmengine noted last, or if that is no file the one of the highest number."""
     note = folder / 'last_checkpoint'

@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -72,9 +73,7 @@ def main(args: list[str] | None = None) -> int:
 def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
     from rich.progress import track
 
-    for name in ('iters', 'threads'):
-        if getattr(options, name) < 1:
-            raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}')
+    mm_config.check_counts(options, 'iters', 'threads')
     left_out: list[str] = []
     if options.backbones:
         configs = {name: mm_config.load_config(options.config, options.cfg_options, name) for name in options.backbones}
@@ -139,8 +138,6 @@ def train(text: str, iters: int, threads: int) -> Result:
         iters: Steps that are counted.
         threads: Threads of torch.
     """
-    import tempfile
-
     import torch
     from mmengine.config import Config
     from mmengine.runner import Runner

@@ -9,8 +9,6 @@ Only mmengine is required. It is the one room of the package that imports OpenMM
 For classification use mmpretrain's own ``TimmClassifier``, which takes the same model names.
 """
 
-import contextlib
-
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import is_installed
 
@@ -19,9 +17,6 @@ from .files import WholeFileBackend, without_pictures
 from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumeExactHook
 from .optim import AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
 from .weights import build_model, load_weights, read_checkpoint
-
-with contextlib.suppress(ImportError):  # mmdet is optional: without it there is no pyramid to extend
-    from .neck import TransposedConvFPN as TransposedConvFPN
 
 __all__ = [
     'AdaptiveClipOptimWrapper',
@@ -37,6 +32,13 @@ __all__ = [
     'read_checkpoint',
     'without_pictures',
 ]
+
+try:
+    from .neck import TransposedConvFPN
+except ImportError:  # mmdet is optional: without it there is no pyramid to extend
+    pass
+else:
+    __all__ += ['TransposedConvFPN']
 
 # mmengine looks `mmseg::` bases up by the distribution's name, which onedl-mmsegmentation does not have; the
 # module's name finds both. It takes effect where this module is imported before a config is read, as our tools do.

@@ -1,4 +1,5 @@
-# retinanet_fpn_bccd.py at half its sides, a quarter of its cost: for comparing many backbones on a small machine.
+# retinanet_fpn_bccd.py at half its sides, a quarter of its cost, and without its changes of colour: for comparing many
+# backbones on a small machine.
 #   python tools/train.py configs/detection/retinanet_fpn_half_bccd.py --backbone raft_mlp_s
 # Expected after 12 of the 90 epochs: docs/training.md, "Backbones side by side".
 _base_ = ['retinanet_fpn_bccd.py']

@@ -15,7 +15,9 @@ train_dataloader = dict(batch_size=2)
 train_cfg = dict(max_iters=160000, val_interval=16000)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),  # the backbone's norms
+    paramwise_cfg=dict(
+        custom_keys=dict(norm=dict(decay_mult=0.0), relative_position_bias_table=dict(decay_mult=0.0))  # the backbone's
+    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
