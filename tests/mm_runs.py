@@ -2,7 +2,10 @@
 
 import functools
 import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -124,6 +127,14 @@ def untrained(task: str, folder: Path) -> tuple[str, list[str]]:
     path = folder / 'weights.safetensors'
     safetensors.torch.save_file({key: value.half().contiguous() for key, value in model.state_dict().items()}, path)
     return str(path), words
+
+
+def start(*args: str) -> subprocess.Popen:
+    """Python with these words, in a process of its own; what it prints can be read from it."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, *args], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def _word(value: int | list) -> str:

@@ -144,6 +144,9 @@ def test_errors_of_a_run_are_on_one_page(task: str, tmp_path: Path) -> None:
         mm_runs.make_cifar10(tmp_path)
     weights, words = mm_runs.untrained(task, tmp_path)
     out = tmp_path / 'out'
+    (out / 'worst').mkdir(parents=True)
+    for name in ('07_earlier.png', 'mine.png'):
+        (out / 'worst' / name).touch()
     args = ['errors', mm_runs.RUNNABLE[task], weights, '--out', str(out), '--worst', '1', '--images', '2']
     assert look.main([*args, '--score-threshold', '0', '--cfg-options', *words]) == 0
     with (out / 'confusion.csv').open() as file:
@@ -156,7 +159,8 @@ def test_errors_of_a_run_are_on_one_page(task: str, tmp_path: Path) -> None:
     sources = re.findall(r'(?:src|href)="([^"]{0,20})', page)
     assert len(sources) == 3  # icon, matrix and one picture
     assert all(source.startswith('data:') for source in sources)
-    (worst,) = (out / 'worst').iterdir()
+    worst, other = sorted((out / 'worst').iterdir())
+    assert other.name == 'mine.png'
     assert worst.name[3:].removesuffix('.png') in page
     for path in (worst, out / 'confusion.png'):
         with Image.open(path) as image:

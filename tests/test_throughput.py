@@ -1,5 +1,6 @@
 """Where the time of a training step goes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,29 @@ def test_a_training_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (result.batch, result.memory > 50e6) == (2, True)
     lines = throughput._lines({'test_resnet': result})
     assert lines[1][0] == 'test_resnet' and len(lines[1]) == len(lines[0])
+
+
+def _fake(text: str, iters: int, threads: int) -> throughput.Result:
+    if "model_name='affnet_et'" in text:
+        raise RuntimeError('no memory is left')
+    return throughput.Result((2.0,) * iters, {'loading': 0.1, 'forward': 0.3, 'optimizer': 0.5}, 8, 10**9)
+
+
+def test_one_that_fails_costs_the_others_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mm_runs.ROOT)
+    monkeypatch.setattr(throughput, 'train', _fake)
+    monkeypatch.setattr(throughput, 'ProcessPoolExecutor', lambda *args, **kwargs: ThreadPoolExecutor(1))
+    table = tmp_path / 'table.md'
+    names = ['lsnet_t', 'affnet_et', 'spartan_t']
+    words = ['configs/detection/retinanet_fpn_bccd.py', '--backbones', *names, '--markdown', str(table)]
+    assert throughput.main(words) == 1
+    printed = capsys.readouterr()
+    assert 'lsnet_t: 4.00 images/s' in printed.out
+    assert 'throughput.py: affnet_et: no memory is left' in printed.err
+    rows = [line.split(' | ')[0].strip('| ') for line in table.read_text().splitlines() if line.startswith('|')]
+    assert rows == ['Backbone', '---', 'lsnet_t', 'spartan_t']
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -136,18 +134,11 @@ def test_the_bundled_detector_finds_cells(tmp_path):
     assert json.loads(out.read_text())['coco/bbox_mAP_50'] > 0.8
 
 
-def _start(*args: str) -> subprocess.Popen:
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(mm_runs.ROOT)}
-    return subprocess.Popen(
-        [sys.executable, *args], cwd=mm_runs.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
 def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
     mm_runs.make_cifar10(tmp_path)
     config, work = mm_runs.RUNNABLE['classification'], tmp_path / 'work'
     run = ['--work-dir', str(work), '--cfg-options', *mm_runs.options('classification', 1000, tmp_path)]
-    process = _start('tools/train.py', config, *run)
+    process = mm_runs.start('tools/train.py', config, *run)
     deadline = time.monotonic() + 200
     while not (work / 'epoch_2.pth').is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -167,7 +158,7 @@ def test_two_processes_train_as_one_over_gloo(tmp_path):
     options = mm_runs.options('classification', 1, tmp_path)
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
     tool = ['tools/train.py', mm_runs.RUNNABLE['classification'], '--launcher', 'pytorch', '--auto-scale-lr']
-    process = _start(*launch, *tool, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options)
+    process = mm_runs.start(*launch, *tool, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options)
     output = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, output
     state = read_checkpoint(tmp_path / 'work' / 'epoch_1.pth')

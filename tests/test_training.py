@@ -35,9 +35,13 @@ def cifar(tmp_path):
     return tmp_path
 
 
-def _train(config, folder, epochs, work, *args, options=()) -> int:
+def _words(config, folder, epochs, work, *args, options=()) -> list[str]:
     words = [*mm_runs.options(config, epochs, folder), *options]
-    return train_tool.main([str(config), '--work-dir', str(folder / work), *args, '--cfg-options', *words])
+    return [str(config), '--work-dir', str(folder / work), *args, '--cfg-options', *words]
+
+
+def _train(*args, **kwargs) -> int:
+    return train_tool.main(_words(*args, **kwargs))
 
 
 def _said(capsys) -> str:
@@ -110,9 +114,13 @@ def test_another_seed_gives_another_result(whole):
 def test_a_training_with_workers_is_resumed_as_if_it_was_never_stopped(cifar):
     config = _config(cifar, CLASSIFICATION, RANDOM)
     options = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
-    assert _train(config, cifar, 2, 'whole', options=options) == 0
-    assert _train(config, cifar, 1, 'parts', options=options) == 0
-    assert _train(config, cifar, 2, 'parts', '--resume', options=options) == 0
+    runs = [
+        _words(config, cifar, *args, options=options) for args in ((2, 'whole'), (1, 'parts'), (2, 'parts', '--resume'))
+    ]
+    # In a process of their own: a loader forks, which a process full of other libraries' threads may not survive.
+    process = mm_runs.start('-c', f'from tools import train\nassert not any([train.main(run) for run in {runs!r}])')
+    output = process.communicate(timeout=280)[0].decode()
+    assert process.returncode == 0, output
     _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', cifar)
 
 

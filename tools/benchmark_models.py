@@ -144,21 +144,21 @@ def _onnxruntime(path: str, image: torch.Tensor, threads: int) -> Callable[[], t
     return lambda: torch.from_numpy(timed.run(None, feed)[0])
 
 
-def session(path: str, threads: int, *, busy: bool = True) -> Any:
+def session(path: str, threads: int) -> Any:
     """A file in ONNX Runtime on the processor.
+
+    Its threads wait busily for work within a call, as they do by default, and not after it: what is timed next in the
+    same process would pay for that.
 
     Args:
         path: The ONNX file.
         threads: Threads of an operator.
-        busy: Whether they wait busily for a while after a call, as they do by default; where other sessions are timed
-            in the same process, those wait at their cost.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    if not busy:
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.add_session_config_entry('session.force_spinning_stop', '1')
     return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
 
 

@@ -239,7 +239,7 @@ def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
             'params_m': sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             'gmacs': count_macs(whole, image.shape[1:]) / 1e9,
         }
-    session = candidates.session(os.fspath(onnx), threads, busy=False)
+    session = candidates.session(os.fspath(onnx), threads)
     return lambda: session.run(None, {'input': image}), facts
 
 

@@ -83,6 +83,8 @@ def draw(options: argparse.Namespace) -> str:
     files.write(out / 'confusion.csv', _csv(total, names))
     worst = [(_worst(model, dataset, i, rank, out / 'worst'), verdicts[i][1]) for rank, i in enumerate(bad, 1)]
     files.write(out / 'index.html', _page(options, kind, len(chosen), total, out / 'confusion.png', worst))
+    for path in {*(out / 'worst').glob('[0-9][0-9]_*.png')} - {path for (_, path), _ in worst}:
+        path.unlink()  # of an earlier run, which the page no longer shows
     return f'index.html, confusion.png, confusion.csv and {len(worst)} pictures (worst/) are in {out}'
 
 

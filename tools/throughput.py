@@ -63,39 +63,54 @@ def main(args: list[str] | None = None) -> int:
         args: Command line without the program's name, `sys.argv` by default.
 
     Returns:
-        Exit code: 0, or 2 after a user's mistake.
+        Exit code: 0; 1 if a training failed and the others are shown without it; 2 after a user's mistake.
     """
     words = sys.argv[1:] if args is None else args
     options = _parser().parse_args(words)
-    return mm_config.run('throughput.py', lambda: _measure(options, words))
+    failed: list[str] = []
+    return mm_config.run('throughput.py', lambda: failed.extend(_measure(options, words))) or int(bool(failed))
 
 
-def _measure(options: argparse.Namespace, words: Sequence[str]) -> None:
-    from rich.progress import track
-
+def _measure(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
+    """All of it, the file written anew after each training; the names of those that failed."""
     mm_config.check_counts(options, 'iters', 'threads')
     left_out: list[str] = []
     if options.backbones:
         configs = {name: mm_config.load_config(options.config, options.cfg_options, name) for name in options.backbones}
     else:
         configs = _smallest(options, left_out)
-    found = {}
-    for name, config in track(configs.items(), 'Training', transient=True):
+    found: dict[str, Result] = {}
+    failed: list[str] = []
+    for name, config in configs.items():
         text = config.pretty_text  # a config does not survive pickling with all that it has read
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
-            found[name] = pool.submit(train, text, options.iters, options.threads).result()
-    lines = _lines(found)
-    tables.show('Training steps', lines)
+        try:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+                found[name] = pool.submit(train, text, options.iters, options.threads).result()
+        except Exception as error:  # whatever one of them meets, the others are worth their hours
+            failed.append(name)
+            print(f'throughput.py: {name}: {error or type(error).__name__}', file=sys.stderr, flush=True)
+            continue
+        print(f'{name}: {_rate(found[name]):.2f} images/s', flush=True)
+        if options.markdown:
+            tables.write(options.markdown, ['tools/throughput.py', *words], _facts(options, found[name]), _lines(found))
+    if found:
+        tables.show('Training steps', _lines(found))
     for sentence in left_out:
         print(sentence)
-    if options.markdown:
-        batch = next(iter(found.values())).batch
-        facts = (
-            f'{options.threads} threads, batches of {batch}, median of {options.iters} steps after {WARMUP} with '
-            'quartiles. Elsewhere: hooks of the training (averaged weights, log) and the loop. Memory: peak '
-            'resident size of the process, without that of the loader.'
-        )
-        tables.write(options.markdown, ['tools/throughput.py', *words], facts, lines)
+    return failed
+
+
+def _facts(options: argparse.Namespace, result: Result) -> str:
+    return (
+        f'{options.threads} threads, batches of {result.batch}, median of {options.iters} steps after {WARMUP} with '
+        'quartiles. Elsewhere: hooks of the training (averaged weights, log) and the loop. Memory: peak '
+        'resident size of the process, without that of the loader.'
+    )
+
+
+def _rate(result: Result) -> float:
+    """Pictures a second."""
+    return result.batch / statistics.median(result.steps)
 
 
 def _smallest(options: argparse.Namespace, left_out: list[str]) -> dict[str, Any]:
@@ -216,7 +231,7 @@ def _lines(found: dict[str, Result]) -> list[list[str]]:
         lines.append(
             [
                 name,
-                f'{result.batch / middle:.2f}',
+                f'{_rate(result):.2f}',
                 f'{middle:.2f} ({first:.2f} to {third:.2f})',
                 *(f'{share:.1%}' for share in shares),
                 f'{result.memory / 1e6:.0f}',
