@@ -1,5 +1,6 @@
 """Settings of the whole test run: no network, one thread per worker, fixed seeds."""
 
+import gc
 import os
 import random
 
@@ -12,6 +13,12 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Tests make much garbage, mmengine collects it at every turn: what the libraries hold need not be searched."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

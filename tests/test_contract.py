@@ -142,7 +142,7 @@ def test_contract_features_only(name, model, images):
 
 @torch.no_grad()
 def test_contract_classifier(name, images):
-    model = make(name, num_classes=7).eval()
+    model = shortened(make(name, num_classes=7))
     before = model.forward_features(images)
     model.reset_classifier(5)
     assert model(images).shape == (2, 5) and model.get_classifier() is model.head
@@ -152,15 +152,15 @@ def test_contract_classifier(name, images):
     assert model(images).shape == (2, model.num_features)
     model.reset_classifier(0, '')
     assert torch.equal(model(images), before)
-    assert make(name, num_classes=0)(images).shape == (2, model.num_features)
-    assert make(name, num_classes=0, global_pool='')(images).shape == before.shape
+    assert shortened(make(name, num_classes=0))(images).shape == (2, model.num_features)
+    assert shortened(make(name, num_classes=0, global_pool=''))(images).shape == before.shape
     with pytest.raises(ValueError, match='pooling'):
         model.reset_classifier(5, '')
 
 
 def test_contract_backward_and_checkpointing(name, images):
     torch.manual_seed(0)
-    model = make(name, num_classes=7, drop_rate=0.0).train()
+    model = shortened(make(name, num_classes=7, drop_rate=0.0)).train()
     for p in model.parameters():  # published initialisations hold zeros that would hide a gradient
         nn.init.normal_(p, std=0.05) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
     twin = copy.deepcopy(model)
@@ -173,10 +173,8 @@ def test_contract_backward_and_checkpointing(name, images):
 
 
 def test_contract_rates_change_training(name, images):
-    reference = make(name, num_classes=7)
     for rate in ({'drop_rate': 0.5}, {'drop_path_rate': 0.5}):
-        model = make(name, num_classes=7, **rate)
-        model.load_state_dict(reference.state_dict())
+        model = shortened(make(name, num_classes=7, **rate))
         for p in model.parameters():
             nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
         twin = copy.deepcopy(model).train()
@@ -201,7 +199,7 @@ def test_contract_groups(name):
 
 @torch.no_grad()
 def test_contract_in_chans(name):
-    model = make(name, num_classes=7, in_chans=5).eval()
+    model = shortened(make(name, num_classes=7, in_chans=5))
     assert model(torch.randn(shape(name, 1, SIZE, channels=5))).shape == (1, 7)
     with pytest.raises(ValueError, match=r'\(B, (\d+, )?5, H, W\)'):
         model(torch.randn(shape(name, 1, SIZE)))
@@ -264,9 +262,9 @@ def test_contract_set_input_size(name, images):
 @torch.no_grad()
 def test_contract_eval_keeps_nothing(name, images):
     """New weights take effect at once, in evaluation mode too."""
-    model = make(name, num_classes=7).eval()
+    model = shortened(make(name, num_classes=7))
     model(images)
-    other = make(name, num_classes=7).eval()
+    other = shortened(make(name, num_classes=7))
     for p in other.parameters():
         nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
     model.load_state_dict(other.state_dict())

@@ -284,8 +284,10 @@ def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], ops
         height, width = (max(side, least) for side in shape[-2:])
         shape = (*shape[:-2], height, width + least // 4 if width == height else width)
     free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    # shapes of symbols are dearer to take out of the tracer's cache than to work out again
+    cached = torch._dynamo.config.patch(fake_tensor_cache_enabled=not axes)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), cached:
             warnings.simplefilter('ignore')  # about the insides of torch's exporter
             program = torch.export.export(module, (torch.zeros(shape),), dynamic_shapes=(free or None,), strict=False)
             exported = torch.onnx.export(

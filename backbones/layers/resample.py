@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .constants import constant
+
 __all__ = ['apply_sides', 'cubic_matrix', 'cubic_taps', 'linear_matrix', 'resize_map', 'resize_table']
 
 
@@ -68,9 +70,13 @@ def cubic_matrix(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> 
     Returns:
         Matrix (to, source); the identity when the lengths are equal.
     """
-    weight, place = cubic_taps(to, source, like, a)
-    taken = place[:, :, None] == torch.arange(source, device=like.device)  # to 4 source
-    return (weight[:, :, None] * taken).sum(1).to(like.dtype)
+    return constant(_cubic, to, source, a, like=like)
+
+
+def _cubic(to: Any, source: Any, a: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    weight, place = cubic_taps(to, source, torch.empty(0, dtype=dtype, device=device), a)
+    taken = place[:, :, None] == torch.arange(source, device=device)  # to 4 source
+    return (weight[:, :, None] * taken).sum(1).to(dtype)
 
 
 def apply_sides(x: torch.Tensor, tall: torch.Tensor | None = None, wide: torch.Tensor | None = None) -> torch.Tensor:
