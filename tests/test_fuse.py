@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.deploy import fuse
 from backbones.layers import Affine, Neuron
-from registry import facts, make, shape, smallest, variants
+from registry import facts, make, shape, shortened, smallest, variants
 
 # timm's ways to hold a convolution and its norm: attributes, sequences, with activations inside, leaves of their own
 # that return, that work in place, that give float32; "same" padding; norms that nothing precedes.
@@ -84,7 +84,7 @@ def test_foreign_models_are_fused_exactly(name: str) -> None:
 
 @pytest.mark.parametrize('name', [*smallest(), 'repvit_m0_9', 'fastvit_t8'])
 def test_a_second_call_changes_nothing(name: str) -> None:
-    once = fuse(randomise(timm.create_model(name)))
+    once = fuse(randomise(shortened(timm.create_model(name))))
     twice = fuse(once)
     assert repr(once) == repr(twice)
     states = once.state_dict(), twice.state_dict()
@@ -94,7 +94,7 @@ def test_a_second_call_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize('name', smallest())
 def test_the_model_stays_as_it_is(name: str) -> None:
-    model = randomise(timm.create_model(name))
+    model = randomise(shortened(timm.create_model(name)))
     before, text = copy.deepcopy(model.state_dict()), repr(model)
     fused = fuse(model)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_the_model_stays_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize('name', variants())
 def test_timm_fuses_ours_too(name: str) -> None:
-    model = randomise(make(name))
+    model = randomise(shortened(make(name)))
     fused = timm.utils.reparameterize_model(model)
     assert not norms(fused)
     assert error(model, fused, torch.randn(shape(name, 1, (64, 96)), dtype=torch.float64)) <= 1e-12
