@@ -15,8 +15,9 @@ import torch
 torch.set_num_threads(1)
 
 
-def pytest_collection_finish() -> None:
-    """Tests make much garbage, mmengine collects it at every turn: what the libraries hold need not be searched."""
+@pytest.fixture(scope='module', autouse=True)
+def _settle() -> None:
+    """Tests make much garbage, mmengine collects it at every turn: what is there before a module need not be searched."""
     gc.collect()
     gc.freeze()
 

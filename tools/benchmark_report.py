@@ -166,7 +166,7 @@ def write_plot(path: Path, rows: list[Row]) -> None:
         axes.set(xscale='log', yscale='log', xlabel='parameters (millions)')
         axes.set(ylabel=f'latency (ms), batch {mine[0].batch_size}')
         axes.grid(alpha=0.3, which='both')
-        axes.margins(x=0.15)  # names stand to the right of their points
+        axes.margins(x=0.2)  # names stand to the right of their points
         axes.legend()
 
 
