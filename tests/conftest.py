@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope='module', autouse=True)
 def _settle() -> None:
-    """Tests make much garbage, mmengine collects it at every turn: what is there before a module need not be searched."""
+    """Tests make garbage, mmengine collects it at every turn: what is there before a module need not be searched."""
     gc.collect()
     gc.freeze()
 
