@@ -173,8 +173,11 @@ def test_contract_backward_and_checkpointing(name, images):
 
 
 def test_contract_rates_change_training(name, images):
+    shapes = {k: v.shape for k, v in make(name, num_classes=7).state_dict().items()}
     for rate in ({'drop_rate': 0.5}, {'drop_path_rate': 0.5}):
-        model = shortened(make(name, num_classes=7, **rate))
+        model = make(name, num_classes=7, **rate)
+        assert {k: v.shape for k, v in model.state_dict().items()} == shapes
+        model = shortened(model)
         for p in model.parameters():
             nn.init.normal_(p, std=0.1) if p.ndim > 1 else nn.init.uniform_(p, 0.5, 1)
         twin = copy.deepcopy(model).train()

@@ -37,7 +37,7 @@ def test_counts_by_definition() -> None:
     result = profile(Mixed(), (3, 16, 20))
     conv, aggregation, attention = 18 * 80 * 27, 18 * 80 * 25, 80 * 80 * (18 + 18)
     assert result.by_operator == {'conv': conv, 'aggregation': aggregation, 'scaled_dot_product_attention': attention}
-    assert result.macs == count_macs(Mixed(), (3, 16, 20)) == conv + aggregation + attention
+    assert result.macs == conv + aggregation + attention
     assert result.activations == 3 * 18 * 80
     assert result.parameters == 18 * 27
     assert result.operators == 3  # views do not count
@@ -52,7 +52,7 @@ def test_registry(name: str) -> None:
     model = narrow(name)
     result = profile(model, shape(name, 1, (96, 64))[-3:])
     assert result.parameters == sum(p.numel() for p in model.parameters())
-    assert result.macs > 0
+    assert result.macs == count_macs(model, result.input_size) > 0
     # an operator of ours without a handle would show up as a Python function
     assert not [op for op in result.uncounted if 'PythonOp' in op]
     # the layers right under the model share out all that is inside of modules

@@ -88,7 +88,7 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
                 found[name] = pool.submit(train, text, options.iters, options.threads).result()
         except Exception as error:  # whatever one of them meets, the others are worth their hours
             failed.append(name)
-            print(f'throughput.py: {name}: {error or type(error).__name__}', file=sys.stderr, flush=True)
+            print(f'throughput.py: {name}: {str(error) or type(error).__name__}', file=sys.stderr, flush=True)
             continue
         print(f'{name}: {_rate(found[name]):.2f} images/s', flush=True)
         if options.markdown:
