@@ -110,14 +110,10 @@ def _full_disk(folder: Path) -> str:
 
 
 def _make_repeatable(config) -> None:
-    """A resumed training must end as one that was never stopped: see `ResumeExactHook`.
-
-    Workers that live on between epochs keep random states that no checkpoint can hold.
-    """
+    """A resumed training must end as one that was never stopped: see `ResumeExactHook`."""
     hooks = config.get('custom_hooks') or []
     if not any(isinstance(hook, dict) and hook.get('type') == 'ResumeExactHook' for hook in hooks):
         config.custom_hooks = [*hooks, dict(type='ResumeExactHook')]
-    config.train_dataloader.persistent_workers = False
 
 
 def _keep_files_whole(config) -> None:

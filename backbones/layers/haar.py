@@ -44,7 +44,8 @@ def _build(length: Any, dtype: torch.dtype, device: torch.device) -> torch.Tenso
     back = torch.minimum(front, count - cut)
     wide = torch.promote_types(dtype, torch.float32)
     a, b = front.to(wide), back.to(wide)
-    # entries are made as 1 / sqrt(whole number), so that sums meet the thresholds of neurons as the published ones do
-    left = ((place >= cut - front) & (place < cut)).to(wide) / (a * (a + b) / b).sqrt()
-    right = ((place >= cut) & (place < cut + back)).to(wide) / (b * (a + b) / a).sqrt()
-    return torch.where(row == 0, 1 / count.to(wide).sqrt(), left - right).to(dtype)
+    # Entries are made as 1 / sqrt(whole number), so that sums meet the thresholds of neurons as the published ones do;
+    # by `rsqrt`, which every machine rounds as IEEE 754 says, where `sqrt` may be a vector library's.
+    left = ((place >= cut - front) & (place < cut)).to(wide) * (a * (a + b) / b).rsqrt()
+    right = ((place >= cut) & (place < cut + back)).to(wide) * (b * (a + b) / a).rsqrt()
+    return torch.where(row == 0, count.to(wide).rsqrt(), left - right).to(dtype)
