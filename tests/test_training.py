@@ -111,17 +111,28 @@ def test_another_seed_gives_another_result(whole):
         _hold_together('whole/epoch_1.pth', 'other/epoch_1.pth', whole)
 
 
-def test_a_training_with_workers_is_resumed_as_if_it_was_never_stopped(cifar):
-    config = _config(cifar, CLASSIFICATION, RANDOM)
-    options = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
+# An odd number of batches for two workers: what one makes in the whole training, the other makes in a resumed one.
+WORKERS = {
+    'epoch': (CLASSIFICATION, ['train_dataloader.persistent_workers=True', 'train_dataloader.dataset.indices=6'], 1, 2),
+    'iter': (SEGMENTATION, ['default_hooks.checkpoint.interval=1', 'train_cfg.val_interval=10'], 3, 5),
+}
+
+
+@pytest.mark.parametrize('unit', WORKERS)
+def test_a_training_with_workers_is_resumed_as_if_it_was_never_stopped(cifar, unit):
+    config, options, some, all_ = WORKERS[unit]
+    config = _config(cifar, config, RANDOM if unit == 'epoch' else '')
     runs = [
-        _words(config, cifar, *args, options=options) for args in ((2, 'whole'), (1, 'parts'), (2, 'parts', '--resume'))
+        _words(
+            config, cifar, 2, *work, options=[*options, 'train_dataloader.num_workers=2', f'train_cfg.max_{unit}s={n}']
+        )
+        for work, n in ((['whole'], all_), (['parts'], some), (['parts', '--resume'], all_))
     ]
     # In a process of their own: a loader forks, which a process full of other libraries' threads may not survive.
     process = mm_runs.start('-c', f'from tools import train\nassert not any([train.main(run) for run in {runs!r}])')
     output = process.communicate(timeout=280)[0].decode()
     assert process.returncode == 0, output
-    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', cifar)
+    _hold_together(f'whole/{unit}_{all_}.pth', f'parts/{unit}_{all_}.pth', cifar)
 
 
 def test_a_segmentor_too_is_resumed_as_if_it_was_never_stopped(tmp_path):
