@@ -16,10 +16,8 @@ time. A network without positions has the layout (B, C): its features leave as (
 import difflib
 import inspect
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,6 +28,7 @@ from timm.models._input import update_model_input_size
 from torch import nn
 from torch.nn import functional as F
 
+from .checkpoints import load_checkpoint, plain_settings
 from .layers.free import free_transpose
 from .layers.parts import by_images
 from .layers.spiking import check_steps, mean_steps
@@ -106,6 +105,9 @@ class StagedBackbone(nn.Module):
     head: nn.Module
     head_neuron: nn.Module
     head_norm = False  # whether `forward_head` starts from the map in front of the final norm and applies it itself
+    feature_norm = (
+        False  # whether the last level of a pyramid is the map behind the final norm, as published detectors have it
+    )
     head_steps = False  # whether `forward_head` has neurons, so that the model gives it the map of every time step
     pretrained_cfg: dict[str, Any]
 
@@ -505,25 +507,27 @@ def create(
         ValueError: An argument that the family does not have, feature levels that do not exist, or a weight file that
             is missing, broken, not plain weights, or of another model.
     """
-    file = (kwargs.get('pretrained_cfg_overlay') or {}).get('file') if pretrained else None
-    if file and not Path(file).is_file():
-        raise ValueError(f'The weight file must exist, but there is none at {file}: check the path.')
+    overlay = dict(kwargs.get('pretrained_cfg_overlay') or {})
+    file = overlay.get('file') if pretrained else None
+    if file:  # read here, since timm would choose between weights and averages before the family does
+        kwargs['pretrained_cfg_overlay'] = {**overlay, 'state_dict': load_checkpoint(file)}
+    features = {'out_indices': None, 'feature_cls': 'getter', 'norm': getattr(cls, 'feature_norm', False)}
     try:
-        return build_model_with_cfg(
-            partial(_call, cls),
-            variant,
-            pretrained,
-            pretrained_filter_fn=filter_fn,
-            feature_cfg={'out_indices': None, 'feature_cls': 'getter'},
-            **kwargs,
-        )
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError) as error:
+        with plain_settings():  # timm reads what it downloads
+            model = build_model_with_cfg(
+                partial(_call, cls), variant, pretrained, pretrained_filter_fn=filter_fn, feature_cfg=features, **kwargs
+            )
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
         if file is None:
             raise
         raise ValueError(
-            f'{file} must be a whole checkpoint of plain weights for {variant}, but reading it failed: '
-            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}. Nothing in it was run.'
+            f'{file} must hold the weights of {variant}, but they do not go into it: '
+            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
         ) from error
+    if file:
+        for part in (model, getattr(model, 'model', model)):  # an extractor has a copy of the config
+            part.pretrained_cfg.pop('state_dict', None)
+    return model
 
 
 def _call(cls: Callable[..., StagedBackbone], **kwargs: Any) -> StagedBackbone:

@@ -7,7 +7,9 @@ import argparse
 import hashlib
 import os
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,46 @@ import safetensors.torch
 import torch
 import yaml
 
-__all__ = ['INDEX', 'catalogue', 'load_checkpoint', 'save_checkpoint', 'sha256']
+__all__ = ['INDEX', 'catalogue', 'load_checkpoint', 'plain_settings', 'save_checkpoint', 'sha256']
 
 INDEX = Path(__file__).parents[1] / 'checkpoints' / 'index.yaml'
+
+# What trainings keep their settings in: yacs (MS-MLP) and OmegaConf (GLNet, SpaRTAN), with the types those name.
+_SETTINGS = (
+    'yacs.config.CfgNode',
+    *(
+        f'omegaconf.{n}'
+        for n in ('dictconfig.DictConfig', 'listconfig.ListConfig', 'base.ContainerMetadata', 'base.Metadata')
+    ),
+    *(f'omegaconf.nodes.{kind}Node' for kind in ('Any', 'Boolean', 'Float', 'Integer', 'String')),
+    *(f'builtins.{name}' for name in ('bool', 'dict', 'float', 'int', 'list', 'str', 'tuple')),
+    'collections.defaultdict',
+    'typing.Any',
+)
+
+
+class _Inert:
+    """Stands for a class of settings while a file is read, and makes a plain mapping, whatever it is given."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return OrderedDict()
+
+
+def plain_settings() -> AbstractContextManager:
+    """A context in which `torch.load(..., weights_only=True)` takes settings of trainings too.
+
+    Nothing of the packages that wrote them is imported or run: `argparse.Namespace` is read as it is, all else as plain
+    mappings, of OmegaConf's without what is in them.
+    """
+    return torch.serialization.safe_globals([argparse.Namespace, *((_Inert, name) for name in _SETTINGS)])
 
 
 def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> dict[str, Any]:
     """Read a weight file on the CPU and run nothing that it holds.
 
     Args:
-        path: `.safetensors` file, or a file of `torch.save` with tensors, plain containers and `argparse.Namespace`.
+        path: `.safetensors` file, or a file of `torch.save` with tensors, plain containers and settings of the training
+            (see `plain_settings`).
         hash_prefix: First digits of the SHA-256 that the file must have; that of `INDEX` is used for a file listed
             there.
 
@@ -47,7 +79,7 @@ def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> 
     try:
         if path.suffix == '.safetensors':
             return safetensors.torch.load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with plain_settings():
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

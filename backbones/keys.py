@@ -14,25 +14,29 @@ from torch import nn
 
 __all__ = ['check_fit', 'convert', 'is_ours', 'join', 'moves', 'rename', 'unwrap']
 
-_CONTAINERS = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema', 'state_dict', 'model', 'model_state', 'module')
+_AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema')
+_CONTAINERS = (*_AVERAGED, 'state_dict', 'model', 'model_state', 'model_state_dict', 'module')
 _WRAPPERS = ('_orig_mod.', 'module.')
 _FIELD = re.compile(r'\{(\w+)(\.\.\.|[+-]\d+)?\}')
 
 
-def unwrap(checkpoint: Mapping) -> dict[str, torch.Tensor]:
+def unwrap(checkpoint: Mapping, first: str = '') -> dict[str, torch.Tensor]:
     """The state dict inside a training checkpoint, without the prefixes of wrappers.
 
-    Averaged weights are taken where the file holds both, as timm does.
+    Averaged weights are taken where the file holds both, as timm does; mmengine's files (with `meta`) have them under
+    `state_dict`, and those of the last step under `ema_state_dict`.
 
     Args:
         checkpoint: State dict, or a mapping that holds one under `model`, `state_dict` or an EMA name.
+        first: The name that comes before all others: of a family whose published accuracy is not that of its averages.
 
     Raises:
         ValueError: There is no state dict in it.
     """
     state = checkpoint
     while isinstance(state, Mapping) and not _is_state(state):
-        inner = next((state[key] for key in _CONTAINERS if isinstance(state.get(key), Mapping)), None)
+        order = (first, *(['state_dict'] if 'meta' in state else []), *_CONTAINERS)
+        inner = next((state[key] for key in order if isinstance(state.get(key), Mapping)), None)
         if inner is None:
             raise ValueError(
                 'A checkpoint must be a state dict or hold one under one of '

@@ -1,9 +1,13 @@
 """AFFNet: its filter, its norms, its switches."""
 
+from pathlib import Path
+
+import parity
 import pytest
 import timm
 import torch
 
+import backbones
 from backbones.layers import MapNorm
 from backbones.models.affnet import AFFNet, ChannelNorm, FrequencyFilter
 
@@ -84,3 +88,13 @@ def test_backends_give_the_same():
 def test_mistakes_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         AFFNet(**arguments)
+
+
+def test_segmentors_hold_the_network_as_their_encoder():
+    record = parity.load(Path(__file__).parent / 'records' / 'affnet_et.json.gz')
+    official = {key: torch.from_numpy(value) for key, value in parity.state_arrays(record).items()}
+    model = timm.create_model('affnet_et', num_classes=0)
+    inside = {f'encoder.{key}': value for key, value in official.items() if not key.startswith('classifier.')}
+    state = backbones.convert(model, {**inside, 'seg_head.weight': torch.zeros(1)})
+    expected = backbones.convert(model, official)
+    assert state.keys() == expected.keys() and all(torch.equal(value, state[key]) for key, value in expected.items())

@@ -3,6 +3,9 @@
 import argparse
 import os
 import pickle
+import sys
+import types
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,20 @@ def test_malicious_files_run_nothing(tmp_path):
         with pytest.raises(ValueError, match='Nothing in it was run'):
             load_checkpoint(tmp_path / name)
     assert not made.exists()
+
+
+@pytest.mark.parametrize('module', ['yacs.config.CfgNode', 'omegaconf.dictconfig.DictConfig'])
+def test_settings_of_a_training_are_read_without_their_package(module, state, tmp_path, monkeypatch):
+    place, name = module.rsplit('.', 1)
+    package = types.ModuleType(place)
+    settings = type(name, (dict,), {'__module__': place, '__init__': lambda self, *_: print('it was run')})
+    setattr(package, name, settings)
+    with monkeypatch.context() as inside:
+        inside.setitem(sys.modules, place, package)
+        inside.setitem(sys.modules, place.split('.')[0], package)
+        torch.save({'model': state, 'config': settings()}, tmp_path / 'a.pth')
+    read = load_checkpoint(tmp_path / 'a.pth')
+    assert torch.equal(read['model']['weight'], state['weight']) and type(read['config']) is OrderedDict
 
 
 def test_foreign_contents(tmp_path):

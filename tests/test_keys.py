@@ -45,10 +45,14 @@ def state(name) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope='module')
 def file(state, tmp_path_factory) -> Path:
-    """The published file, with what a training leaves in it."""
+    """A published file, with averages too, of which a family says whether it takes them."""
     path = tmp_path_factory.mktemp('official') / 'official.pth'
-    torch.save({'model': state, 'args': argparse.Namespace(lr=1)}, path)
+    torch.save({'model': state, 'model_ema': averages(state), 'args': argparse.Namespace(lr=1)}, path)
     return path
+
+
+def averages(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
 
 
 @pytest.fixture(scope='module')
@@ -120,14 +124,16 @@ def test_every_row_of_a_table_is_used():
     assert {name: rows for name, rows in tables.items() if rows} == {}
 
 
-@pytest.mark.parametrize('container', ['plain', 'derived', 'model', 'state_dict', 'ema', 'module'])
+@pytest.mark.parametrize('container', ['plain', 'derived', 'model', 'state_dict', 'ema', 'module', 'mmengine'])
 def test_convert_takes_every_container(name, state, whole, container):
+    zeros = {k: torch.zeros_like(v) for k, v in state.items()}
     wrapped = {
         'plain': state,
         'derived': official(name, derived=True),
         'model': {'model': state, 'args': argparse.Namespace(lr=1), 'epoch': 3},
         'state_dict': {'state_dict': state},
-        'ema': {'model': {k: torch.zeros_like(v) for k, v in state.items()}, 'model_ema': state},
+        'ema': {'state_dict': zeros, 'state_dict_ema': state},
+        'mmengine': {'meta': {}, 'state_dict': state, 'ema_state_dict': zeros},  # its averages are the former
         'module': {f'module.{k}': v for k, v in state.items()},
     }[container]
     converted = backbones.convert(whole, wrapped)
@@ -136,6 +142,12 @@ def test_convert_takes_every_container(name, state, whole, container):
     assert all(torch.equal(v, reference[k]) for k, v in converted.items() if not k.endswith('num_batches_tracked'))
     again = backbones.convert(whole, converted)
     assert all(torch.equal(v, converted[k]) for k, v in again.items())
+
+
+def test_convert_takes_weights_or_their_averages_whole(name, state, whole, file):
+    taken = backbones.convert(whole, backbones.load_checkpoint(file))
+    for_one = [backbones.convert(whole, one) for one in (state, averages(state))]
+    assert sum(all(torch.equal(value, taken[key]) for key, value in one.items()) for one in for_one) == 1
 
 
 @pytest.mark.parametrize('name', [*filter(has_public_code, smallest(maps=True))])
@@ -177,7 +189,8 @@ def test_create_model_takes_the_official_file(name, state, whole, file, kwargs):
     overlay = {'file': str(file), 'num_classes': classes(name)}
     model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
     inner = getattr(model, 'model', model)
-    reference = backbones.convert(whole, state)
+    reference = backbones.convert(whole, backbones.load_checkpoint(file))
+    assert 'state_dict' not in inner.pretrained_cfg and inner.pretrained_cfg['file'] == str(file)
     adapted = (inner.pretrained_cfg['first_conv'], *(() if kwargs.get('num_classes') is None else ('head',)))
     compared = [k for k in inner.state_dict() if not k.startswith(adapted) and not k.endswith('num_batches_tracked')]
     assert len(compared) > 20
@@ -194,7 +207,7 @@ def test_create_model_refuses_broken_files(name, state, tmp_path):
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     foreign = tmp_path / 'foreign.pth'
     torch.save(timm.create_model('resnet18').state_dict(), foreign)
-    with pytest.raises(ValueError, match='whole checkpoint'):
+    with pytest.raises(ValueError, match='whole weight file'):
         load(cut)
     with pytest.raises(ValueError, match='another model'):
         load(foreign)

@@ -183,6 +183,12 @@ def _official(name):
     return {key: torch.from_numpy(value).float() for key, value in parity.state_arrays(record).items()}
 
 
+def _published(name):
+    """A published file with averages too, of which the family says whether it takes them."""
+    state = _official(name)
+    return {'model': state, 'model_ema': {k: 1.25 * v if v.is_floating_point() else v for k, v in state.items()}}
+
+
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
 @pytest.mark.parametrize('form', ['timm', 'official', 'wrapper', 'detector', 'checkpoint_path'])
 def test_weights_of_each_kind_load(name, form, tmp_path, picture):
@@ -192,13 +198,13 @@ def test_weights_of_each_kind_load(name, form, tmp_path, picture):
         if name not in backbones.list_models() or not has_public_code(name):
             pytest.skip('has no official form that we convert')
         whole.reset_classifier(_record(name)['classes'])
-        whole.load_state_dict(backbones.convert(whole, _official(name)))
+        whole.load_state_dict(backbones.convert(whole, _published(name)))
     path = str(tmp_path / 'weights.pth')
     source = TimmFeatures(name, **kwargs)
     source.net.load_state_dict(whole.state_dict(), strict=False)
     state = {
         'timm': lambda: whole.state_dict(),
-        'official': lambda: {'model': _official(name)},
+        'official': lambda: _published(name),
         'checkpoint_path': lambda: whole.state_dict(),
         'wrapper': lambda: {'state_dict': source.state_dict()},
         'detector': lambda: {
@@ -241,6 +247,34 @@ class _Detector(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Conv2d(8, 8, 1)
+
+
+def test_published_detectors_load(tmp_path):
+    """Their backbone has the names of its official repository, and no head."""
+    model, path = _Detector(TimmFeatures('lsnet_t')), tmp_path / 'detector.pth'
+    official = {key: value for key, value in _official('lsnet_t').items() if not key.startswith('head')}
+    head = {f'head.{key}': value + 1 for key, value in model.head.state_dict().items()}
+    torch.save({'meta': {}, 'state_dict': {**{f'backbone.{k}': v for k, v in official.items()}, **head}}, path)
+    mm.load_weights(model, path)
+    expected = backbones.convert(timm.create_model('lsnet_t', num_classes=0), official)
+    assert all(torch.equal(value, expected[key]) for key, value in model.backbone.net.state_dict().items())
+    assert torch.equal(model.head.weight, head['head.weight'])
+    with pytest.raises(ValueError, match='holds no weights of lsnet_s'):
+        mm.load_weights(_Detector(TimmFeatures('lsnet_s')), path)
+
+
+@pytest.mark.parametrize('name', smallest(maps=True, pictures=True))
+def test_last_level_is_that_of_the_published_detectors(name, picture):
+    """With the final norm where the family says so, in every extractor."""
+    whole = timm.create_model(name, **slim(name)).eval()
+    for parameter in whole.norm.parameters():
+        nn.init.uniform_(parameter, 1, 2)
+    for extractor in (timm.create_model(name, features_only=True, **slim(name)), TimmFeatures(name, **slim(name))):
+        keys = extractor.state_dict()
+        extractor.load_state_dict({key: whole.state_dict()[key.split('.', 1)[1]] for key in keys})
+        expected = whole.forward_intermediates(picture, norm=whole.feature_norm, intermediates_only=True)
+        assert torch.equal(extractor.eval()(picture)[-1], expected[-1])
+    assert whole.feature_norm == any(key.startswith('net.norm.') for key in keys)
 
 
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet', 'swin_tiny_patch4_window7_224'])

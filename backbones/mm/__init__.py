@@ -13,10 +13,10 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import is_installed
 
 from .features import TimmFeatures, feature_channels
-from .files import WholeFileBackend, without_pictures
+from .files import WholeFileBackend, read_checkpoint, without_pictures
 from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumeExactHook
 from .optim import AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
-from .weights import build_model, load_weights, read_checkpoint
+from .weights import build_model, load_weights
 
 __all__ = [
     'AdaptiveClipOptimWrapper',

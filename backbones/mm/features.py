@@ -1,7 +1,7 @@
 """timm models as OpenMMLab's backbones."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.base import FeatureGetterNet, StagedBackbone  # timm keeps the first in a private module
+from backbones.keys import unwrap
 
-from .weights import read_checkpoint
+from .files import read_checkpoint
 
 __all__ = ['TimmFeatures', 'feature_channels']
 
@@ -128,9 +129,9 @@ class TimmFeatures(BaseModule):
         layers = _layers(model) if frozen_stages >= 0 else {}  # before the prune, which may drop the matcher's anchors
         self._takes_levels = hasattr(model, 'forward_intermediates')
         if self._takes_levels:
-            getter = FeatureGetterNet(model, out_indices=self.out_indices)
+            getter = FeatureGetterNet(model, out_indices=self.out_indices, norm=getattr(model, 'feature_norm', False))
             self.net, self.feature_info = getter.model, getter.feature_info
-            self._levels = getter.out_indices
+            self._levels, self._norm = getter.out_indices, getter.norm
             if hasattr(self.net, 'reset_classifier'):
                 self.net.reset_classifier(0)  # a head without gradient would stall distributed training
         else:
@@ -149,7 +150,7 @@ class TimmFeatures(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if self._takes_levels:
             maps = self.net.forward_intermediates(
-                x, indices=self._levels, norm=False, output_fmt='NCHW', intermediates_only=True
+                x, indices=self._levels, norm=self._norm, output_fmt='NCHW', intermediates_only=True
             )
         else:
             maps = self.net(x)
@@ -201,24 +202,41 @@ class TimmFeatures(BaseModule):
 
     def _load(self, path: str, prefix: str | None) -> None:
         """Strictly load ``path``; keys of pruned levels and of the head may be there, nothing else may be over."""
-        state = _strip(read_checkpoint(path), prefix, path)
+        checkpoint = read_checkpoint(path)
+        state = _strip(checkpoint, prefix, path)
         norms = {key: state.pop(f'norms.{key}') for key in self.norms.state_dict() if f'norms.{key}' in state}
+        # A family chooses between weights and their average in a whole file.
+        whole = isinstance(self.net, StagedBackbone) and state.keys() == unwrap(checkpoint).keys()
+        self.net.load_state_dict(self.convert(state, path, checkpoint if whole else state), strict=True)
+        if norms:
+            self.norms.load_state_dict(norms, strict=True)
+
+    def convert(self, state: Mapping[str, Tensor], path: str, source: Mapping | None = None) -> dict[str, Tensor]:
+        """Weights of ``net`` out of those of timm's model or of an official repository.
+
+        Args:
+            state: Their names and tensors, those of a whole model or without its head.
+            path: Name of the file, for messages.
+            source: What a family's conversion is given in place of ``state``.
+
+        Raises:
+            ValueError: They do not fit.
+        """
         own = self.net.state_dict()
         if own.keys() <= state.keys() and all(state[key].shape == value.shape for key, value in own.items()):
             surplus = sorted(state.keys() - own.keys() - self._all_keys)
         else:  # another layout: timm converts it while it fills a whole model, whose weights we take over
             headless = isinstance(self.net, StagedBackbone)  # ours convert for any classes
             build = {**self._build, **({'num_classes': 0} if headless else {})}
+            overlay = {'state_dict': dict(source or state)}
             try:
-                donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **build)
+                donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay=overlay, **build)
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f'{path} holds no weights of {self.model_name}: {error}') from error
             state, surplus = donor.state_dict(), []
         if surplus:
             raise ValueError(f'{path} holds no weights of {self.model_name}; keys left over: {surplus[:8]}')
-        self.net.load_state_dict({key: state[key] for key in own}, strict=True)
-        if norms:
-            self.norms.load_state_dict(norms, strict=True)
+        return {key: state[key] for key in own}
 
 
 def _dense(x: Tensor) -> bool:
@@ -252,9 +270,7 @@ def _layers(model: Any) -> dict[str, int]:
 
 def _strip(state: dict, prefix: str | None, path: str) -> dict[str, Tensor]:
     """State dict of the bare model out of a checkpoint that may hold a whole detector."""
-    for container in ('state_dict', 'model'):
-        if isinstance(state.get(container), dict):
-            state = state[container]
+    state = unwrap(state)
     if prefix is None:
         prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
     if prefix:

@@ -1,43 +1,35 @@
-"""Checkpoints of OpenMMLab, and models of a config with them."""
+"""Models of a config, with weights."""
 
 import os
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import nn
 
-import backbones
+from backbones.keys import unwrap
 
-__all__ = ['build_model', 'load_weights', 'read_checkpoint']
+from .features import TimmFeatures
+from .files import read_checkpoint
 
-
-def read_checkpoint(path: str | os.PathLike) -> dict:
-    """Read a checkpoint of mmengine, timm, safetensors or an official repository without running code from it.
-
-    Unlike mmengine's own reader this one never falls back to full unpickling.
-
-    Raises:
-        ValueError: the file is missing, truncated, or holds objects other than tensors, numbers and log buffers.
-    """
-    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'  # what logged scores may be
-    dtypes = {type(np.dtype(code)) for code in numbers}
-    with torch.serialization.safe_globals([*get_torch_safe_globals(), *dtypes]):
-        return backbones.load_checkpoint(path)
+__all__ = ['build_model', 'load_weights']
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
     """Strictly load a checkpoint of mmengine, or a safetensors file of any float type, into a whole OpenMMLab model.
 
+    The backbone's part may have the names of its official repository, as in published detectors.
+
     Raises:
         ValueError: The file cannot be read, or it belongs to another model.
     """
-    state = read_checkpoint(path)
-    state = state.get('state_dict', state)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    state = unwrap(read_checkpoint(path))
     own = model.state_dict()
+    backbone = getattr(model, 'backbone', None)
+    inner = {key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')}
+    if isinstance(backbone, TimmFeatures) and inner and not inner.keys() & backbone.state_dict().keys():
+        converted = backbone.convert(inner, os.fspath(path))
+        state = {key: value for key, value in state.items() if not key.startswith('backbone.')}
+        state |= {f'backbone.net.{key}': value for key, value in converted.items()}
     wrong = [key for key in own if key in state and state[key].shape != own[key].shape]
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if wrong or missing or surplus:

@@ -396,8 +396,13 @@ KEYS: dict[str, str | None] = {
 
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: AFFNet) -> dict[str, torch.Tensor]:
-    """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
+    """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes.
+
+    Of a published segmentor the part called `encoder` is taken, which a model without classifier holds.
+    """
     state = unwrap(checkpoint)
+    encoder = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
+    state = encoder or state
     if not is_ours(model, state):
         state = rename(state, KEYS)
     return check_fit(model, state, adapt=('head', 'stem.0.conv'))

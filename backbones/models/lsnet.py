@@ -401,10 +401,11 @@ KEYS: dict[str, str | None] = {
 def checkpoint_filter_fn(checkpoint: Mapping, model: LSNet) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes.
 
+    The published accuracy is that of the weights and not of their average, which a file of the training holds too.
     Classification weights for a `downstream` model have their bias tables resized bicubically, as the published
     detectors do; for another `img_size` they are resampled linearly over their distances.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, first='model')
     if not is_ours(model, state):
         state = rename(state, KEYS)
         if model.distilled:

@@ -271,8 +271,11 @@ KEYS: dict[str, str | None] = {
 
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: MsMlp) -> dict[str, torch.Tensor]:
-    """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes.
+
+    The published accuracy is that of the weights and not of their average, where a file holds both.
+    """
+    state = unwrap(checkpoint, first='model')
     if not is_ours(model, state):
         state = rename(state, KEYS)
     return check_fit(model, state, adapt=('head.linear', 'stem.proj'))

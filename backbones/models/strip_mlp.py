@@ -420,6 +420,8 @@ class StripMLP(StagedBackbone):
     Source: Med-Process/Strip_MLP@492d705:models/strip_mlp.py:StripMLPNet
     """
 
+    feature_norm = True
+
     def __init__(
         self,
         embed_dim: int = 80,

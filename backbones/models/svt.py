@@ -248,7 +248,7 @@ class Svt(StagedBackbone):
     Source: badripatro/svt@fcbc9b3:svt.py:SVT
     """
 
-    head_norm = True
+    head_norm = feature_norm = True
 
     def __init__(
         self,
