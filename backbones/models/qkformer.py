@@ -277,9 +277,7 @@ _CIFAR10: dict[str, Any] = {
 # no published file can be fetched by a program
 default_cfgs = generate_default_cfgs(
     {
-        'qkformer_10_384.zcl_in1k': _cfg(),
-        'qkformer_10_512.zcl_in1k': _cfg(),
-        'qkformer_10_768.zcl_in1k': _cfg(),
+        **{f'qkformer_10_{dim}.zcl_in1k': _cfg(crop_pct=0.875) for dim in (384, 512, 768)},  # beyond 224 pixels: 1
         'qkformer_imagenet.step_in1k': _cfg(**_STEP),
         'qkformer_imagenet_512.step_in1k': _cfg(**_STEP),
         'qkformer_cifar.step_cifar10': _cfg(**_CIFAR10),

@@ -286,7 +286,8 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 
 def _cifar(classes: int, **kwargs: Any) -> dict[str, Any]:
     mean, std = CIFAR[classes]
-    return _cfg(num_classes=classes, input_size=(3, 32, 32), pool_size=(8, 8), mean=mean, std=std, **kwargs)
+    form = {'num_classes': classes, 'input_size': (3, 32, 32), 'pool_size': (8, 8), 'mean': mean, 'std': std}
+    return _cfg(**{**form, **kwargs})
 
 
 # classes -> mean and standard deviation of the pictures
@@ -309,7 +310,7 @@ default_cfgs = generate_default_cfgs(
         'spikformer_4_384_cifar100.untrained': _cifar(100),
         'spikformer_imagenet.untrained': _cfg(**_STEP),
         'spikformer_cifar.untrained': _cifar(10, **_STEP),
-        'spikformer_cifar100.untrained': _cifar(100, **_STEP),
+        'spikformer_cifar100.untrained': _cifar(10, **{**_STEP, 'num_classes': 100}),  # trained with CIFAR-10's mean
     }
 )
 

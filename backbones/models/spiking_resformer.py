@@ -305,11 +305,11 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 def _cifar(classes: int, **kwargs: Any) -> dict[str, Any]:
     ten = classes == 10
     return _cfg(
-        num_classes=classes,
         input_size=(3, 32, 32),
         pool_size=(8, 8),
         crop_pct=1.0,
         **{
+            'num_classes': classes,
             'mean': (0.4914, 0.4822, 0.4465) if ten else (0.5071, 0.4867, 0.4408),
             'std': (0.2470, 0.2435, 0.2616) if ten else (0.2675, 0.2565, 0.2761),
             **kwargs,
@@ -327,7 +327,7 @@ default_cfgs = generate_default_cfgs(
         'spikingresformer_ti_cifar.c10': _cifar(10, std=(0.2023, 0.1994, 0.2010)),
         'spikingresformer_ti_cifar100.c100': _cifar(100),
         'spikingresformer_cifar.step_c10': _cifar(10, **_STEP),
-        'spikingresformer_cifar100.step_c100': _cifar(100, **_STEP),
+        'spikingresformer_cifar100.step_c100': _cifar(10, **{**_STEP, 'num_classes': 100}),  # with CIFAR-10's mean
         'spikingresformer_dvsg.dvs128': _cfg(
             num_classes=11,
             input_size=(3, 64, 64),
