@@ -6,7 +6,7 @@
 # Needs data/coco and the ImageNet weights checkpoints/strip_mlp_tiny.pth
 # (pan.baidu.com/s/1mUDavm3Y8pmW8p7QmypnNQ?pwd=1234).
 # Differs: the official code adds losses of the boxes' centres and of their sides, at weight 1, which mmdet's DINO
-# lacks, and hands the last map on behind the classifier's final batch norm.
+# lacks.
 _base_ = ['../_base_/recipes/dino_24e_coco.py']
 
 model = dict(
