@@ -123,7 +123,7 @@ def test_contract_intermediates(name, model, images):
 def test_contract_features_only(name, model, images):
     if not facts(name).maps:
         pytest.skip('no maps')
-    maps = model.forward_intermediates(images, intermediates_only=True)
+    maps = model.forward_intermediates(images, norm=model.feature_norm, intermediates_only=True)
     for indices in [None, (0,), (len(maps) - 2, len(maps) - 1), (-1,)]:
         kwargs = {} if indices is None else {'out_indices': indices}
         features = shortened(make(name, features_only=True, **kwargs))
