@@ -13,7 +13,7 @@ from .constants import constant
 __all__ = ['apply_sides', 'cubic_matrix', 'cubic_taps', 'linear_matrix', 'resize_map', 'resize_table']
 
 
-def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
+def linear_matrix(to: Any, source: Any, like: torch.Tensor) -> torch.Tensor:
     """Linear interpolation whose first and last samples stay where they are (`align_corners=True` of torch).
 
     A[i, j] = max(0, 1 - |i (source - 1) / (to - 1) - j|)
@@ -26,9 +26,14 @@ def linear_matrix(to: int, source: int, like: torch.Tensor) -> torch.Tensor:
     Returns:
         Matrix (to, source); the identity when the lengths are equal.
     """
+    return constant(_linear, to, source, like=like)
+
+
+def _linear(to: Any, source: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    like = torch.empty(0, dtype=dtype, device=device)
     rows, columns = _index(to, like), _index(source, like)
     position = rows * (source - 1) / rows[-1:].clamp(min=1)
-    return (1 - (position[:, None] - columns).abs()).clamp(min=0).to(like.dtype)
+    return (1 - (position[:, None] - columns).abs()).clamp(min=0).to(dtype)
 
 
 def cubic_taps(to: Any, source: Any, like: torch.Tensor, a: float = -0.75) -> tuple[torch.Tensor, torch.Tensor]:
