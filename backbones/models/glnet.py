@@ -435,7 +435,7 @@ def _cfg(overlap: bool = True, classifier: str | tuple[str, ...] = 'head', **kwa
 
 _BOTH: dict[str, Any] = {'classifier': ('head.cls', 'head.aux'), 'crop_pct': 0.96}
 
-# the published files lie where no program can fetch them: checkpoints/index.yaml has their addresses
+# no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
         'glnet_stl.rayleizhu_in1k': _cfg(overlap=False),

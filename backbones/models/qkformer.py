@@ -274,7 +274,7 @@ _CIFAR10: dict[str, Any] = {
     'std': (0.2470, 0.2435, 0.2616),
 }
 
-# no published file can be fetched by a program
+# no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
         **{f'qkformer_10_{dim}.zcl_in1k': _cfg(crop_pct=0.875) for dim in (384, 512, 768)},  # beyond 224 pixels: 1

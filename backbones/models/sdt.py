@@ -280,7 +280,7 @@ _CIFAR100: dict[str, Any] = {
     'std': (0.2675, 0.2565, 0.2761),
 }
 
-# the published files lie where no program can fetch them
+# no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
         'sdt_8_384.biclab_in1k': _cfg(),

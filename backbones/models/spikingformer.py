@@ -234,7 +234,7 @@ _CIFAR10: dict[str, Any] = {
 }
 _CIFAR100: dict[str, Any] = {**_CIFAR10, 'num_classes': 100}
 
-# the published files lie where no program can fetch them
+# no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
         'spikingformer_8_384.zcl_in1k': _cfg(),

@@ -554,7 +554,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
-# the published files lie where no program can fetch them
+# no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
         'strip_mlp_tiny_light.orga_in1k': _cfg(),
