@@ -17,6 +17,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -108,6 +109,7 @@ class StagedBackbone(nn.Module):
     feature_norm = (
         False  # whether the last level of a pyramid is the map behind the final norm, as published detectors have it
     )
+    published = ''  # name under which a file holds the weights whose accuracy is published, where it has averages too
     head_steps = False  # whether `forward_head` has neurons, so that the model gives it the map of every time step
     pretrained_cfg: dict[str, Any]
 
@@ -507,13 +509,15 @@ def create(
         ValueError: An argument that the family does not have, feature levels that do not exist, or a weight file that
             is missing, broken, not plain weights, or of another model.
     """
-    overlay = dict(kwargs.get('pretrained_cfg_overlay') or {})
-    file = overlay.get('file') if pretrained else None
+    cfg, overlay = kwargs.get('pretrained_cfg'), dict(kwargs.get('pretrained_cfg_overlay') or {})
+    named = {**(cfg if isinstance(cfg, dict) else {}), **overlay} if pretrained else {}
+    file = None if named.get('source') else named.get('file')
     if file:  # read here, since timm would choose between weights and averages before the family does
         kwargs['pretrained_cfg_overlay'] = {**overlay, 'state_dict': load_checkpoint(file)}
-    features = {'out_indices': None, 'feature_cls': 'getter', 'norm': getattr(cls, 'feature_norm', False)}
+    normed = getattr(cls, 'feature_norm', False) and kwargs.get('feature_cls', 'getter') == 'getter'
+    features = {'out_indices': None, 'feature_cls': 'getter', **({'norm': True} if normed else {})}
     try:
-        with plain_settings():  # timm reads what it downloads
+        with plain_settings() if pretrained else nullcontext():  # timm reads what it downloads
             model = build_model_with_cfg(
                 partial(_call, cls), variant, pretrained, pretrained_filter_fn=filter_fn, feature_cfg=features, **kwargs
             )

@@ -21,8 +21,16 @@ __all__ = ['INDEX', 'catalogue', 'load_checkpoint', 'plain_settings', 'save_chec
 
 INDEX = Path(__file__).parents[1] / 'checkpoints' / 'index.yaml'
 
+
+class _Inert:
+    """Stands for a class of settings while a file is read, and makes a plain mapping, whatever it is given."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return OrderedDict()
+
+
 # What trainings keep their settings in: yacs (MS-MLP) and OmegaConf (GLNet, SpaRTAN), with the types those name.
-_SETTINGS = (
+_NAMES = (
     'yacs.config.CfgNode',
     *(
         f'omegaconf.{n}'
@@ -33,22 +41,18 @@ _SETTINGS = (
     'collections.defaultdict',
     'typing.Any',
 )
-
-
-class _Inert:
-    """Stands for a class of settings while a file is read, and makes a plain mapping, whatever it is given."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return OrderedDict()
+_SETTINGS: list[Any] = [argparse.Namespace, *((_Inert, name) for name in _NAMES)]
 
 
 def plain_settings() -> AbstractContextManager:
     """A context in which `torch.load(..., weights_only=True)` takes settings of trainings too.
 
     Nothing of the packages that wrote them is imported or run: `argparse.Namespace` is read as it is, all else as plain
-    mappings, of OmegaConf's without what is in them.
+    mappings, of OmegaConf's without what is in them. Settings that hold other objects, or are a class of the training's
+    own, are refused as before.
     """
-    return torch.serialization.safe_globals([argparse.Namespace, *((_Inert, name) for name in _SETTINGS)])
+    allowed = torch.serialization.get_safe_globals()  # which the context would take away when it ends
+    return torch.serialization.safe_globals([entry for entry in _SETTINGS if entry not in allowed])
 
 
 def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> dict[str, Any]:
@@ -86,7 +90,16 @@ def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> 
             f'{path} must hold tensors and plain containers alone, but it is no weight file or asks to run code: '
             f'{_first_line(error)} Nothing in it was run.'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise ValueError(
             f'{path} must be a whole weight file, but reading it failed ({_first_line(error)}): fetch or save it again.'
         ) from error

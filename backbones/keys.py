@@ -14,8 +14,10 @@ from torch import nn
 
 __all__ = ['check_fit', 'convert', 'is_ours', 'join', 'moves', 'rename', 'unwrap']
 
-_AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema')
-_CONTAINERS = (*_AVERAGED, 'state_dict', 'model', 'model_state', 'model_state_dict', 'module')
+_CONTAINERS = (
+    *('state_dict_ema', 'model_ema', 'ema_state_dict', 'ema'),
+    *('state_dict', 'model', 'model_state', 'model_state_dict', 'module'),
+)
 _WRAPPERS = ('_orig_mod.', 'module.')
 _FIELD = re.compile(r'\{(\w+)(\.\.\.|[+-]\d+)?\}')
 
@@ -28,7 +30,7 @@ def unwrap(checkpoint: Mapping, first: str = '') -> dict[str, torch.Tensor]:
 
     Args:
         checkpoint: State dict, or a mapping that holds one under `model`, `state_dict` or an EMA name.
-        first: The name that comes before all others: of a family whose published accuracy is not that of its averages.
+        first: The name that comes before all others, `StagedBackbone.published`.
 
     Raises:
         ValueError: There is no state dict in it.

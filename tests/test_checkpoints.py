@@ -51,10 +51,21 @@ def test_broken_files(state, tmp_path, suffix):
     cut.write_text('<html>not found</html>')
     with pytest.raises(ValueError, match='cut'):
         load_checkpoint(cut)
+    for wrong in (b'\x80\x02R.', b'\x80\x02ccollections\nOrderedDict\nK\x01R.'):
+        cut.write_bytes(wrong)
+        with pytest.raises(ValueError, match='cut'):
+            load_checkpoint(cut)
     with pytest.raises(ValueError, match='check the path'):
         load_checkpoint(tmp_path / 'absent.pth')
     with pytest.raises(ValueError, match='SHA-256'):
         load_checkpoint(path, '00000000')
+
+
+def test_what_a_user_allows_stays_allowed(state, tmp_path):
+    torch.save({'model': state, 'args': argparse.Namespace(lr=0.1)}, tmp_path / 'a.pth')
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        load_checkpoint(tmp_path / 'a.pth')
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
 
 
 def test_malicious_files_run_nothing(tmp_path):

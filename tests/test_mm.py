@@ -221,6 +221,17 @@ def test_weights_of_each_kind_load(name, form, tmp_path, picture):
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize('name', ['lsnet_t', 'affnet_et'])
+def test_own_files_with_averages_load_as_published_ones_do(name, tmp_path):
+    whole = timm.create_model(name)
+    state = whole.state_dict()
+    averages = {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({'model': state, 'model_ema': averages}, tmp_path / 'own.pth')
+    net = TimmFeatures(name, checkpoint_path=str(tmp_path / 'own.pth')).net
+    expected = backbones.convert(whole, backbones.load_checkpoint(tmp_path / 'own.pth'))
+    assert all(torch.equal(value, expected[key]) for key, value in net.state_dict().items())
+
+
 def test_classification_weights_load_in_the_downstream_form(tmp_path):
     """Its bias tables have another size than those of the classifier."""
     whole = timm.create_model('lsnet_t')

@@ -15,7 +15,11 @@ _kept: dict[Hashable, Any] = {}
 
 def is_eager(x: torch.Tensor) -> bool:
     """Whether real numbers are computed now, and no graph is made."""
-    return type(x) is torch.Tensor and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+    return (
+        type(x) in (torch.Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+    )
 
 
 def constant(build: Callable[..., Any], *args: Any, like: torch.Tensor) -> Any:

@@ -44,8 +44,12 @@ def _build(length: Any, dtype: torch.dtype, device: torch.device) -> torch.Tenso
     back = torch.minimum(front, count - cut)
     wide = torch.promote_types(dtype, torch.float32)
     a, b = front.to(wide), back.to(wide)
-    # Entries are made as 1 / sqrt(whole number), so that sums meet the thresholds of neurons as the published ones do;
-    # by `rsqrt`, which every machine rounds as IEEE 754 says, where `sqrt` may be a vector library's.
-    left = ((place >= cut - front) & (place < cut)).to(wide) * (a * (a + b) / b).rsqrt()
-    right = ((place >= cut) & (place < cut + back)).to(wide) * (b * (a + b) / a).rsqrt()
-    return torch.where(row == 0, count.to(wide).rsqrt(), left - right).to(dtype)
+    # entries are made as 1 / sqrt(whole number), so that sums meet the thresholds of neurons as the published ones do
+    left = ((place >= cut - front) & (place < cut)).to(wide) * _inverse_root(a * (a + b) / b)
+    right = ((place >= cut) & (place < cut + back)).to(wide) * _inverse_root(b * (a + b) / a)
+    return torch.where(row == 0, _inverse_root(count.to(wide)), left - right).to(dtype)
+
+
+def _inverse_root(x: torch.Tensor) -> torch.Tensor:
+    """1 / sqrt(x), rounded twice as IEEE 754 says: CPUs take `sqrt` from vector libraries, GPUs approximate `rsqrt`."""
+    return x.rsqrt() if x.device.type == 'cpu' else 1 / x.sqrt()

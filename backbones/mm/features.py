@@ -1,7 +1,7 @@
 """timm models as OpenMMLab's backbones."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -202,22 +202,18 @@ class TimmFeatures(BaseModule):
 
     def _load(self, path: str, prefix: str | None) -> None:
         """Strictly load ``path``; keys of pruned levels and of the head may be there, nothing else may be over."""
-        checkpoint = read_checkpoint(path)
-        state = _strip(checkpoint, prefix, path)
+        state = _strip(unwrap(read_checkpoint(path), getattr(self.net, 'published', '')), prefix, path)
         norms = {key: state.pop(f'norms.{key}') for key in self.norms.state_dict() if f'norms.{key}' in state}
-        # A family chooses between weights and their average in a whole file.
-        whole = isinstance(self.net, StagedBackbone) and state.keys() == unwrap(checkpoint).keys()
-        self.net.load_state_dict(self.convert(state, path, checkpoint if whole else state), strict=True)
+        self.net.load_state_dict(self.convert(state, path), strict=True)
         if norms:
             self.norms.load_state_dict(norms, strict=True)
 
-    def convert(self, state: Mapping[str, Tensor], path: str, source: Mapping | None = None) -> dict[str, Tensor]:
+    def convert(self, state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
         """Weights of ``net`` out of those of timm's model or of an official repository.
 
         Args:
             state: Their names and tensors, those of a whole model or without its head.
             path: Name of the file, for messages.
-            source: What a family's conversion is given in place of ``state``.
 
         Raises:
             ValueError: They do not fit.
@@ -228,9 +224,8 @@ class TimmFeatures(BaseModule):
         else:  # another layout: timm converts it while it fills a whole model, whose weights we take over
             headless = isinstance(self.net, StagedBackbone)  # ours convert for any classes
             build = {**self._build, **({'num_classes': 0} if headless else {})}
-            overlay = {'state_dict': dict(source or state)}
             try:
-                donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay=overlay, **build)
+                donor = _create(self.model_name, pretrained=True, pretrained_cfg_overlay={'state_dict': state}, **build)
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f'{path} holds no weights of {self.model_name}: {error}') from error
             state, surplus = donor.state_dict(), []
@@ -269,8 +264,7 @@ def _layers(model: Any) -> dict[str, int]:
 
 
 def _strip(state: dict, prefix: str | None, path: str) -> dict[str, Tensor]:
-    """State dict of the bare model out of a checkpoint that may hold a whole detector."""
-    state = unwrap(state)
+    """State dict of the bare model out of that of what may be a whole detector."""
     if prefix is None:
         prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
     if prefix:

@@ -53,9 +53,10 @@ class ResumeExactHook(Hook):
 
     This holds on one kind of device whose kernels are deterministic, for the same number of processes, workers and
     threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
-    does not hold for a loop of iterations over a sampler that ends, for transforms that keep pictures in workers that
-    live on (``CachedMosaic`` with ``persistent_workers``), nor for what mmengine leaves out of its checkpoints: the
-    patience that ``EarlyStoppingHook`` has used up, and the score of an epoch whose validation was cut short.
+    does not hold for a loop of iterations over a sampler that ends, for batches out of order (``in_order=False``), for
+    transforms that keep pictures in workers that live on (``CachedMosaic`` with ``persistent_workers``), nor for what
+    mmengine leaves out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up, and the score of an
+    epoch whose validation was cut short.
     """
 
     priority = 'VERY_LOW'  # behind whatever other hooks draw
@@ -70,7 +71,8 @@ class ResumeExactHook(Hook):
         if self._batches is None:
             self._batches = _BatchSeeds(loader, runner, None if by_iteration else len(loader))
             loader.worker_init_fn, loader.collate_fn = self._batches.start, self._batches
-        self._batches.first = runner.iter
+        # What cannot be skipped mmengine makes again when a loop of iterations is resumed, from the first batch on.
+        self._batches.first = 0 if by_iteration and not hasattr(loader.sampler, 'skip') else runner.iter
         # An iterator draws the seed of its workers when it begins, which is at another time in a resumed training.
         loader.generator = torch.Generator().manual_seed(_seed(runner.seed, step))
         set_random_seed(_seed(runner.seed, step))

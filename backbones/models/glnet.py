@@ -259,6 +259,7 @@ class GLNet(StagedBackbone):
         _check(embed_dims, depths, mixers, head_dim, num_slots, learned_slots, kernel_size)
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         self.overlap, self.token_label = overlap, token_label
+        self.published = 'model' if init_values is None else 'model_ema'  # glnet_16g alone has scales
         self.stem = _stem(in_chans, embed_dims[0], overlap, **dd)
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stages: list[Stage] = []
@@ -396,8 +397,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: GLNet) -> dict[str, torch.T
     A published file holds weights and their average; the published accuracy of `glnet_16g`, which alone has scales, is
     that of the average, the others are those of the weights.
     """
-    scaled = any(key.endswith('.scale1.gamma') for key in model.state_dict())
-    state = unwrap(checkpoint, first='model_ema' if scaled else 'model')
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
         if model.token_label:

@@ -283,6 +283,8 @@ class LSNet(StagedBackbone):
     Source: jameslahm/lsnet@cbe737c:model/lsnet.py:LSNet
     """
 
+    published = 'model'
+
     def __init__(
         self,
         dims: Sequence[int] = (64, 128, 256, 384),
@@ -405,7 +407,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: LSNet) -> dict[str, torch.T
     Classification weights for a `downstream` model have their bias tables resized bicubically, as the published
     detectors do; for another `img_size` they are resampled linearly over their distances.
     """
-    state = unwrap(checkpoint, first='model')
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
         if model.distilled:

@@ -178,6 +178,8 @@ class MsMlp(StagedBackbone):
     Source: JegZheng/MS-MLP@a10d34d:models/ms_mlp.py:MS_MLP
     """
 
+    published = 'model'
+
     def __init__(
         self,
         embed_dim: int = 96,
@@ -275,7 +277,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: MsMlp) -> dict[str, torch.T
 
     The published accuracy is that of the weights and not of their average, where a file holds both.
     """
-    state = unwrap(checkpoint, first='model')
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
     return check_fit(model, state, adapt=('head.linear', 'stem.proj'))

@@ -1,7 +1,7 @@
 # Semantic FPN, from scratch, for the nuclei of data/nuclei at half of the recipe's sides, a quarter of its cost, and
 # without its changes of colour: for comparing many backbones on a small machine.
 #   python tools/train.py configs/segmentation/fpn_half_nuclei.py --backbone svt_s
-# Expected after 300 of the 1500 iterations: docs/training.md, "Backbones side by side".
+# Expected after 400 of the 1500 iterations: docs/training.md, "Backbones side by side".
 _base_ = ['fpn_affnet_et_nuclei.py']
 
 image_scale = (320, 160)
