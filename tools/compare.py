@@ -281,7 +281,9 @@ def _write(out: Path, rows: Sequence[Row], key: str, words: Sequence[str], facts
     files.write(out / 'compare.csv', file.getvalue())
     _plot(out / 'latency.png', rows, label)
     names = [row.backbone for row in rows]
-    curves.draw(names, [_curve(out / name, key) for name in names], label, str(out / 'curves.png'))
+    folders = [out / name for name in names]
+    lines = [_curve(folder, key) for folder in folders]
+    curves.draw(names, lines, label, str(out / 'curves.png'), curves.unit(folders))
     print(f'wrote compare.md, compare.csv, latency.png and curves.png to {out}')
 
 
@@ -292,6 +294,9 @@ def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
             axes.scatter(row.latency_ms, row.metric, s=20 + 8 * row.params_m, alpha=0.6)
             axes.annotate(row.backbone, (row.latency_ms, row.metric), (6, 4), textcoords='offset points', fontsize=7)
         axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)
+        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis('{x:g}')
+        axes.margins(x=0.12)  # for the names
         axes.grid(alpha=0.3, which='both')
 
 

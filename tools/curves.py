@@ -49,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
         curves = [read(folder, options.metric) for folder in options.work_dirs]
         _print(labels, curves, options.metric)
         if options.plot:
-            draw(labels, curves, options.metric, options.plot)
+            draw(labels, curves, options.metric, options.plot, unit(options.work_dirs))
             print(f'wrote {options.plot}')
     except (ValueError, ImportError, OSError) as error:
         print(f'curves.py: {error}', file=sys.stderr)
@@ -93,6 +93,12 @@ def log(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
     return [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines() if line]
 
 
+def unit(work_dirs: Sequence[str | os.PathLike]) -> str:
+    """What the steps of the trainings count: 'epoch', 'iteration', or 'step' where they differ."""
+    by_epoch = {any('epoch' in row for row in log(folder)) for folder in work_dirs}
+    return 'step' if len(by_epoch) > 1 else 'epoch' if by_epoch == {True} else 'iteration'
+
+
 def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -105,7 +111,7 @@ def _print(labels: Sequence[str], curves: Sequence[Curve], metric: str) -> None:
     Console(width=None if os.isatty(1) else 160).print(table)
 
 
-def draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str) -> None:
+def draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str, step: str) -> None:
     """The plot.
 
     Args:
@@ -113,13 +119,14 @@ def draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str)
         curves: As `read` gives them.
         metric: Name of the axis.
         path: PNG file.
+        step: Name of the other axis, as `unit` gives it.
     """
     from matplotlib.ticker import MaxNLocator
 
     with plots.subplots(path, figsize=(6, 4)) as axes:
         for label, curve in zip(labels, curves, strict=True):
             axes.plot(list(curve), list(curve.values()), marker='.', label=label)
-        axes.set(xlabel='epoch', ylabel=metric)
+        axes.set(xlabel=step, ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
