@@ -20,9 +20,22 @@ def picture(batch: int = 2, height: int = 39, width: int = 58) -> torch.Tensor:
     return torch.randn(batch, 3, height, width, dtype=torch.double)
 
 
-def forward(model: nn.Module, x: torch.Tensor, steps: int, pools: tuple[int, ...], threshold: float):
-    """Levels and logits by the equations of the paper, the image shown at each step."""
-    x = x.repeat(steps, 1, 1, 1)
+def spread(x: torch.Tensor) -> torch.Tensor:
+    """The largest of each 3 x 3 of the last two axes, which hold nothing below 0."""
+    rows, columns = x.shape[-2:]
+    rim = nn.functional.pad(x, (1, 1, 1, 1))
+    return torch.stack([rim[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)]).amax(0)
+
+
+def spread_in_heads(s: torch.Tensor, heads: int) -> torch.Tensor:
+    """The same over tokens and channels of each head, tokens first as the authors' code has them."""
+    tokens = s.flatten(2).mT.unflatten(2, (heads, -1)).transpose(1, 2)  # TB h N C/h
+    return spread(tokens).transpose(1, 2).flatten(2).mT.reshape(s.shape)
+
+
+def forward(model: nn.Module, x: torch.Tensor, steps: int, pools: tuple[int, ...], threshold: float, heads: int = 0):
+    """Levels and logits by the equations of the paper, the image shown at each step, or a picture of a clip."""
+    x = x.transpose(0, 1).flatten(0, 1) if x.ndim == 5 else x.repeat(steps, 1, 1, 1)
     levels = []
     for module, pooled in zip((*model.stem, model.stages[0].downsample), pools[:3], strict=True):
         x = naive.spikes(naive.conv(module.conv, x), steps)
@@ -34,8 +47,9 @@ def forward(model: nn.Module, x: torch.Tensor, steps: int, pools: tuple[int, ...
     x = x + naive.conv(last.position, naive.spikes(x, steps))
     for block in model.stages[1].blocks:
         q, k, v = naive.spikes(naive.conv(block.mixer.qkv, naive.spikes(x, steps)), steps).chunk(3, 1)
-        gate = naive.spikes((k * v).flatten(2).sum(2), steps, threshold)
-        x = x + naive.conv(block.mixer.proj, q * gate[:, :, None, None])
+        both = spread_in_heads(spread(k) * spread(v), heads) if heads else k * v
+        gate = naive.spikes(both.flatten(2).sum(2), steps, threshold)[:, :, None, None]
+        x = x + naive.conv(block.mixer.proj, spread_in_heads(q * gate, heads) if heads else q * gate)
         x = x + naive.mlp(block.mlp, x, steps)
     levels.append(x)
     rates = naive.over_time(naive.spikes(x.flatten(2).mean(2), steps), steps)
@@ -51,6 +65,23 @@ def test_is_its_equations(name: str, pools: tuple[int, ...], threshold: float, s
     model, x = small(name, num_steps=steps), picture(2, 35, 46)
     naive.check_rates(model, x)
     levels, logits = forward(model, x, steps, pools, threshold)
+    for level, expected in zip(model.forward_intermediates(x, intermediates_only=True), levels, strict=True):
+        assert torch.allclose(level, expected, atol=1e-12)
+    assert logits.std() > 0.01
+    assert torch.allclose(model(x), logits, atol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('name', 'pools', 'heads', 'threshold'),
+    # gates that fire now and then, though spikes that spread charge them much more
+    [('sdt_2_256_cifar10dvs', (0, 0, 1, 1), 8, 30.0), ('sdt_2_256_dvsgesture', (0, 1, 1, 1), 0, 0.5)],
+)
+def test_clips_of_events(name: str, pools: tuple[int, ...], heads: int, threshold: float) -> None:
+    model = small(name, num_steps=3, gate_threshold=threshold)
+    x = torch.randn(2, 3, 2, 33, 42, dtype=torch.double)
+    naive.check_rates(model, x)
+    levels, logits = forward(model, x, 3, pools, threshold, heads)
     for level, expected in zip(model.forward_intermediates(x, intermediates_only=True), levels, strict=True):
         assert torch.allclose(level, expected, atol=1e-12)
     assert logits.std() > 0.01
@@ -119,3 +150,5 @@ def test_wrong_arguments() -> None:
     for change in ({'embed_dim': 36}, {'depth': 0}, {'pools': (True, True)}):
         with pytest.raises(ValueError, match='that 8 divides, at least one block and four poolings'):
             timm.create_model('sdt_cifar', **change)
+    with pytest.raises(ValueError, match='spread_heads must divide embed_dim 512, or be 0, but is 3'):
+        timm.create_model('sdt_cifar', spread_heads=3)

@@ -1,4 +1,4 @@
-"""Max pooling to half the resolution, of maps whose sides may be symbols of an exported program."""
+"""Max pooling in squares of 3 x 3, of maps whose sides may be symbols of an exported program."""
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,23 @@ def _(x: torch.Tensor, side: int, stride: int, padding: int) -> torch.Tensor:
 
 
 class MaxPool(nn.Module):
-    """Largest value of each square of 3 x 3, at every second position; outside of the map there is nothing.
+    """Largest value of each square of 3 x 3, at every second position or at all; outside of the map there is nothing.
 
     Where a program is exported, torch's own asks whether a side is odd, and ties the program to the answer: there the
     operator is recorded as a whole.
 
+    Args:
+        stride: Of the positions, 2 or 1.
+
     Shape:
-        (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2))
+        (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))
     """
+
+    def __init__(self, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.compiler.is_exporting() and not all(isinstance(length, int) for length in x.shape[2:]):
-            return max_pool(x, 3, 2, 1)
-        return F.max_pool2d(x, 3, 2, 1)
+            return max_pool(x, 3, self.stride, 1)
+        return F.max_pool2d(x, 3, self.stride, 1)

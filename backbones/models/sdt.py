@@ -6,8 +6,9 @@ Paper: Spike-driven Transformer, arXiv 2307.01694.
 Code: BICLab/Spike-Driven-Transformer@3faa822, Apache-2.0; sdt_cifar, sdt_cifar_384 and sdt_imagenet* follow the
     re-implementation in Fancyssc/STEP@c0b3193, no licence stated.
 Differs: In STEP the neuron of the gate fires at 1, in the authors' code at 0.5; for ImageNet STEP pools twice, as for
-    CIFAR, so that its stride is 4 and its tokens are 16 times as many. Heads are cut but change nothing, so
-    that there are none here; the published parameter counts include a convolution between them that is never used.
+    CIFAR, so that its stride is 4 and its tokens are 16 times as many. Heads are cut but change nothing, so that there
+    are none here but for events of CIFAR10-DVS, where spikes spread inside of each; the published parameter counts
+    include a convolution between them that is never used.
     Published code takes maps that are multiples of the last stride, here any size works. What is the same at every
     step, the first convolution of an image, is computed once: in training its running variance then differs from that
     of the repeated batch by the unbiased estimate's factor. `drop_path_rate` is an argument of the code without effect.
@@ -27,7 +28,7 @@ from torch import nn
 
 from ..base import Stage, StagedBackbone, create
 from ..keys import check_fit, is_ours, join, rename, unwrap
-from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, SpikingConv, SpikingMlp
+from ..layers import LIF, ConvNorm, MaxPool, Neuron, Repeat, SpikingConv, SpikingMlp, free_reshape
 
 __all__ = ['SpikeDrivenTransformer']
 
@@ -37,10 +38,14 @@ class SpikeDrivenAttention(nn.Module):
 
     q, k, v = neuron(BN(W s));  g = neuron(sum over tokens of k v);  BN(W_o (q g)),  products of elements
 
+    For events spikes spread to their neighbours, by the largest of each 3 x 3: those of k and v to those in the map,
+    those of k v and of q g, within each head, to the tokens before and after and to the channels beside.
+
     Args:
         dim: Channels.
         neuron: Makes a neuron; takes `v_threshold`.
         threshold: Charge at which the neurons of the gate fire.
+        spread_heads: Heads inside which spikes spread; 0 lets none spread.
 
     Shape:
         (T * B, C, H, W) -> (T * B, C, H, W)
@@ -48,8 +53,12 @@ class SpikeDrivenAttention(nn.Module):
     Source: BICLab/Spike-Driven-Transformer@3faa822:module/ms_conv.py:MS_SSA_Conv, arXiv 2307.01694, equation 13
     """
 
-    def __init__(self, dim: int, neuron: Callable[..., Neuron], threshold: float = 0.5, **dd: Any) -> None:
+    def __init__(
+        self, dim: int, neuron: Callable[..., Neuron], threshold: float = 0.5, spread_heads: int = 0, **dd: Any
+    ) -> None:
         super().__init__()
+        self.heads = spread_heads
+        self.spread = MaxPool(stride=1) if spread_heads else nn.Identity()
         self.qkv = ConvNorm(dim, 3 * dim, **dd)
         self.qkv_neuron = neuron()
         self.gate_neuron = neuron(v_threshold=threshold)
@@ -58,8 +67,16 @@ class SpikeDrivenAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = self.qkv_neuron(self.qkv(x)).chunk(3, 1)
         wide = torch.promote_types(x.dtype, torch.float32)  # half precision cannot count the tokens of large maps
-        g = self.gate_neuron((k * v).sum((2, 3), keepdim=True, dtype=wide)).to(x.dtype)  # TB C 1 1
-        return self.proj(q * g)
+        both = self._spread_in_heads(self.spread(k) * self.spread(v))
+        g = self.gate_neuron(both.sum((2, 3), keepdim=True, dtype=wide)).to(x.dtype)  # TB C 1 1
+        return self.proj(self._spread_in_heads(q * g))
+
+    def _spread_in_heads(self, s: torch.Tensor) -> torch.Tensor:
+        if not self.heads:
+            return s
+        images, channels, height, width = s.shape
+        planes = free_reshape(s, images, self.heads, channels // self.heads, height * width)  # TB h C/h N
+        return free_reshape(self.spread(planes), images, channels, height, width)
 
 
 class Block(nn.Module):
@@ -80,11 +97,12 @@ class Block(nn.Module):
         neuron: Callable[..., Neuron],
         threshold: float,
         drop_path: float = 0.0,
+        spread_heads: int = 0,
         **dd: Any,
     ) -> None:
         super().__init__()
         self.neuron = neuron()
-        self.mixer = SpikeDrivenAttention(dim, neuron, threshold, **dd)
+        self.mixer = SpikeDrivenAttention(dim, neuron, threshold, spread_heads, **dd)
         self.mlp = SpikingMlp(dim, int(dim * mlp_ratio), neuron, first=True, **dd)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
@@ -131,13 +149,16 @@ class SpikeDrivenTransformer(StagedBackbone):
         mlp_ratio: Hidden width of the channel mixers, as a multiple of their channels.
         pools: Whether each of the four convolutions of the tokenizer is followed by a pooling to half the size.
         gate_threshold: Charge at which the neurons of the attention's gate fire.
+        spread_heads: Heads of the attention inside which spikes spread to their neighbours; 0 (all but CIFAR10-DVS)
+            lets none spread.
+        clips: Whether an input is a clip (B, T, C, H, W) with a picture for each step.
         num_steps: Time steps T.
         img_size: Side or (height, width) in pixels; no weight depends on it, any other size works too.
         num_classes, in_chans, global_pool, drop_rate: As `StagedBackbone`.
         drop_path_rate: Rate of stochastic depth at the last block, growing linearly from 0, for each image and step.
 
     Raises:
-        ValueError: A width or depth that cannot be, or another number of poolings.
+        ValueError: A width, depth or number of heads that cannot be, or another number of poolings.
 
     Source: BICLab/Spike-Driven-Transformer@3faa822:model/spikeformer.py:SpikeDrivenTransformer
     """
@@ -151,6 +172,8 @@ class SpikeDrivenTransformer(StagedBackbone):
         mlp_ratio: float = 4.0,
         pools: Sequence[bool] = (True, True, True, True),
         gate_threshold: float = 0.5,
+        spread_heads: int = 0,
+        clips: bool = False,
         num_steps: int = 4,
         img_size: int | Sequence[int] = 224,
         num_classes: int = 1000,
@@ -168,19 +191,20 @@ class SpikeDrivenTransformer(StagedBackbone):
             drop_rate=drop_rate,
             img_size=img_size,
             num_steps=num_steps,
+            clips=clips,
             stem_taps=(1,),
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
-        _check(embed_dim, depth, pools)
+        _check(embed_dim, depth, pools, spread_heads)
         neuron = partial(LIF, num_steps)
         dims = [embed_dim // 8, embed_dim // 4, embed_dim // 2, embed_dim]
         kinds: list[Any] = ['spikes' if pool else None for pool in pools]
         self.stem = nn.Sequential(
-            SpikingConv(in_chans, dims[0], neuron, pool=kinds[0], repeat=Repeat(num_steps), **dd),
+            SpikingConv(in_chans, dims[0], neuron, pool=kinds[0], repeat=None if clips else Repeat(num_steps), **dd),
             SpikingConv(dims[0], dims[1], neuron, pool=kinds[1], **dd),
         )
         rates: Any = calculate_drop_path_rates(drop_path_rate, depth)
-        blocks = [Block(embed_dim, mlp_ratio, neuron, gate_threshold, rate, **dd) for rate in rates]
+        blocks = [Block(embed_dim, mlp_ratio, neuron, gate_threshold, rate, spread_heads, **dd) for rate in rates]
         self.stages = nn.Sequential(
             Stage(SpikingConv(dims[1], dims[2], neuron, pool=kinds[2], **dd), ()),
             Stage(PositionEmbed(dims[2], dims[3], pools[3], neuron, **dd), blocks),
@@ -191,8 +215,8 @@ class SpikeDrivenTransformer(StagedBackbone):
         self._finish(**dd)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """The image itself, which the stem repeats behind its first convolution."""
-        return x
+        """The steps of a clip, or the image itself, which the stem repeats behind its first convolution."""
+        return super().encode(x) if self.clips else x
 
     def _init_weights(self, module: nn.Module, name: str) -> None:
         """Convolutions: normal, cut at two, with standard deviation 0.02, and zero biases."""
@@ -202,7 +226,9 @@ class SpikeDrivenTransformer(StagedBackbone):
                 nn.init.zeros_(module.bias)
 
 
-def _check(embed_dim: int, depth: int, pools: Sequence[bool]) -> None:
+def _check(embed_dim: int, depth: int, pools: Sequence[bool], spread_heads: int) -> None:
+    if spread_heads < 0 or (spread_heads and embed_dim % spread_heads):
+        raise ValueError(f'spread_heads must divide embed_dim {embed_dim}, or be 0, but is {spread_heads}.')
     if embed_dim < 8 or embed_dim % 8 or depth < 1 or len(pools) != 4:
         raise ValueError(
             'A Spike-driven Transformer needs an embed_dim that 8 divides, at least one block and four poolings, but '
@@ -280,6 +306,12 @@ _CIFAR100: dict[str, Any] = {
     'std': (0.2675, 0.2565, 0.2761),
 }
 
+
+def _events(classes: int, side: int) -> dict[str, Any]:
+    form = {'num_classes': classes, 'input_size': (2, side, side), 'pool_size': (16, 16), 'crop_pct': 1.0}
+    return _cfg(**form, mean=(0.0, 0.0), std=(1.0, 1.0))
+
+
 # no published file has an address that a program can fetch: checkpoints/index.yaml says where they lie
 default_cfgs = generate_default_cfgs(
     {
@@ -292,6 +324,8 @@ default_cfgs = generate_default_cfgs(
         'sdt_2_512_cifar.biclab_cifar10': _cfg(**_CIFAR10),
         'sdt_2_256_cifar100.biclab_cifar100': _cfg(**_CIFAR100),
         'sdt_2_512_cifar100.biclab_cifar100': _cfg(**_CIFAR100),
+        'sdt_2_256_cifar10dvs.untrained': _events(10, 64),
+        'sdt_2_256_dvsgesture.untrained': _events(11, 128),
         'sdt_imagenet.step_in1k': _cfg(**_STEP, pool_size=(56, 56)),
         'sdt_imagenet_384.step_in1k': _cfg(**_STEP, pool_size=(56, 56)),
         'sdt_cifar.step_cifar10': _cfg(**{**_CIFAR10, **_STEP}),
@@ -309,6 +343,7 @@ _TWO_POOLS: dict[str, Any] = {'pools': (False, False, True, True)}
 _SMALL: dict[str, Any] = {**_TWO_POOLS, 'img_size': 32, 'num_classes': 10, 'depth': 2}
 _SMALL100: dict[str, Any] = {**_SMALL, 'num_classes': 100}
 _BY_STEP: dict[str, Any] = {'gate_threshold': 1.0}
+_EVENTS: dict[str, Any] = {'embed_dim': 256, 'depth': 2, 'in_chans': 2, 'clips': True}
 
 
 @register_model
@@ -363,6 +398,21 @@ def sdt_2_256_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 def sdt_2_512_cifar100(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Spike-driven Transformer 2-512 for CIFAR-100, 10.3 M parameters, 4.9 G MACs at 32 x 32."""
     return _sdt('sdt_2_512_cifar100', pretrained, **{**_SMALL100, 'embed_dim': 512, **kwargs})
+
+
+@register_model
+def sdt_2_256_cifar10dvs(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Spike-driven Transformer 2-256 for clips of CIFAR10-DVS, 2.6 M parameters, 12.4 G MACs at 64 x 64."""
+    events = {**_EVENTS, **_TWO_POOLS, 'spread_heads': 8, 'num_steps': 10, 'img_size': 64, 'num_classes': 10}
+    return _sdt('sdt_2_256_cifar10dvs', pretrained, **{**events, **kwargs})
+
+
+@register_model
+def sdt_2_256_dvsgesture(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Spike-driven Transformer 2-256 for clips of DVS128 Gesture, 2.6 M parameters, 23.6 G MACs at 128 x 128."""
+    pools = (False, True, True, True)
+    events = {**_EVENTS, 'pools': pools, 'num_steps': 16, 'img_size': 128, 'num_classes': 11}
+    return _sdt('sdt_2_256_dvsgesture', pretrained, **{**events, **kwargs})
 
 
 @register_model
