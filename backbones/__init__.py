@@ -7,11 +7,11 @@ import timm
 
 from . import models
 from .checkpoints import load_checkpoint
-from .keys import convert
+from .keys import convert, unwrap
 
 __version__ = '0.1.0'
 
-__all__ = ['__version__', 'convert', 'list_models', 'load_checkpoint']
+__all__ = ['__version__', 'convert', 'list_models', 'load_checkpoint', 'unwrap']
 
 _LAZY = ('deploy', 'mm', 'profile')  # rooms with dependencies of their own, imported on first use
 

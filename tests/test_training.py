@@ -184,7 +184,11 @@ def test_layers_have_their_own_rates(cifar):
         assert group['initial_lr'] == pytest.approx(1e-3 * group['lr_scale'])
 
 
-BOARD = "visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='TensorboardVisBackend')])\n"
+# Runs of one name and second share a visualizer.
+BOARD = """
+experiment_name = 'board'
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+"""
 
 
 def test_curves_go_to_tensorboard(cifar):

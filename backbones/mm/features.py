@@ -13,8 +13,8 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones import unwrap
 from backbones.base import FeatureGetterNet, StagedBackbone  # timm keeps the first in a private module
-from backbones.keys import unwrap
 
 from .files import read_checkpoint
 

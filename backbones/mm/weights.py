@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from backbones.keys import unwrap
+from backbones import unwrap
 
 from .features import TimmFeatures
 from .files import read_checkpoint
