@@ -106,9 +106,7 @@ class StagedBackbone(nn.Module):
     head: nn.Module
     head_neuron: nn.Module
     head_norm = False  # whether `forward_head` starts from the map in front of the final norm and applies it itself
-    feature_norm = (
-        False  # whether the last level of a pyramid is the map behind the final norm, as published detectors have it
-    )
+    feature_norm = False  # whether a pyramid's last level is the map behind the final norm, as in published detectors
     published = ''  # name under which a file holds the weights whose accuracy is published, where it has averages too
     head_steps = False  # whether `forward_head` has neurons, so that the model gives it the map of every time step
     pretrained_cfg: dict[str, Any]

@@ -41,7 +41,7 @@ _NAMES = (
     'collections.defaultdict',
     'typing.Any',
 )
-_SETTINGS: list[Any] = [argparse.Namespace, *((_Inert, name) for name in _NAMES)]
+_SETTINGS: dict[str, Any] = {'argparse.Namespace': argparse.Namespace, **dict.fromkeys(_NAMES, _Inert)}
 
 
 def plain_settings() -> AbstractContextManager:
@@ -51,8 +51,9 @@ def plain_settings() -> AbstractContextManager:
     mappings, of OmegaConf's without what is in them. Settings that hold other objects, or are a class of the training's
     own, are refused as before.
     """
-    allowed = torch.serialization.get_safe_globals()  # which the context would take away when it ends
-    return torch.serialization.safe_globals([entry for entry in _SETTINGS if entry not in allowed])
+    entries = torch.serialization.get_safe_globals()
+    allowed = {e[1] if isinstance(e, tuple) else f'{e.__module__}.{e.__qualname__}' for e in entries}  # they stay
+    return torch.serialization.safe_globals([(cls, name) for name, cls in _SETTINGS.items() if name not in allowed])
 
 
 def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> dict[str, Any]:
