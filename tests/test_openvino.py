@@ -74,7 +74,7 @@ def spiking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip('mmdet')
-    from test_export import make_detector
+    from test_detectors import make_detector
 
     path = tmp_path_factory.mktemp('onnx') / 'detector.onnx'
     model = make_detector(score_thr=0.07, nms={'type': 'nms', 'iou_threshold': 0.45})
