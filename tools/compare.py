@@ -294,8 +294,8 @@ def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
             axes.scatter(row.latency_ms, row.metric, s=20 + 8 * row.params_m, alpha=0.6)
             axes.annotate(row.backbone, (row.latency_ms, row.metric), (6, 4), textcoords='offset points', fontsize=7)
         axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)
-        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            axis('{x:g}')
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.set_minor_formatter('{x:g}')
         axes.margins(x=0.12)  # for the names
         axes.grid(alpha=0.3, which='both')
 
