@@ -400,7 +400,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: AFFNet) -> dict[str, torch.
 
     Of a published segmentor the part called `encoder` is taken, which a model without classifier holds.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     encoder = {key.removeprefix('encoder.'): value for key, value in state.items() if key.startswith('encoder.')}
     state = encoder or state
     if not is_ours(model, state):

@@ -209,7 +209,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: Dsm) -> dict[str, torch.Ten
     Raises:
         ValueError: It has other keys: none but our own are known, since nothing was published.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         raise ValueError(
             'A checkpoint for DSM must have been trained with this project, since no weights are published, but most '

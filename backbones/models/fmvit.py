@@ -377,7 +377,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: FMViT) -> dict[str, torch.T
     Raises:
         ValueError: The keys are not those of this project: nothing was published that could be converted.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         raise ValueError(
             'FMViT has no published weights, so a checkpoint for it must have the keys of this project, but got '

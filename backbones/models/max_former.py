@@ -349,7 +349,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: MaxFormer) -> dict[str, tor
     The authors load their files by the order of the tensors, as some have older names. So does this where a name is not
     known and there are as many tensors as the model has.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         table = {**_embed_keys(model.embeds), **KEYS}
         try:

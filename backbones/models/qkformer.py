@@ -237,7 +237,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: QKFormer) -> dict[str, torc
 
     Published convolutions of tokens have kernels of one axis, (C, C', 1).
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = join(join(rename(state, KEYS), _ATTENTION), _GATES)
         state = {key: value[..., None] if value.ndim == 3 else value for key, value in state.items()}

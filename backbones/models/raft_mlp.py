@@ -416,7 +416,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: RaftMLP) -> dict[str, torch
 
     The weights of token mixers are resampled for the grids of `model`, as `set_input_size` does.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     modules = dict(model.named_modules())
     if not is_ours(model, state):
         patches = 'levels.0.fn.1.weight' in state

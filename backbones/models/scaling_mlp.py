@@ -165,7 +165,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: ScalingMlp) -> dict[str, to
 
     Weights for another image size than the model's are resampled as `set_input_size` does.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
         first = state.get('stem.weight')

@@ -266,7 +266,7 @@ _JOINED = {'{at...}.qkv.{of...}': ('{at...}.q.{of...}', '{at...}.k.{of...}', '{a
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SpikeDrivenTransformer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = join(rename(state, KEYS), _JOINED)
     return check_fit(model, state, adapt=('head', 'stem.0.conv.conv'))

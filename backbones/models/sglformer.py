@@ -295,7 +295,7 @@ JOIN = {'{block...}.attn.qkv.{p...}': [f'{{block...}}.attn.{part}.{{p...}}' for 
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SglFormer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(join(rename(state, KEYS), JOIN), moves(model.stem_names))
         state = {key: value[..., None] if value.ndim == 3 else value for key, value in state.items()}

@@ -398,7 +398,7 @@ def _placed(key: str, starts: Sequence[int]) -> str:
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SpaRTAN) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         starts = _starts(state)
         state = {_placed(key, starts): value for key, value in rename(state, KEYS).items()}

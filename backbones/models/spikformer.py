@@ -256,7 +256,7 @@ NEURON_KEYS: dict[str, dict[str, str | None]] = {
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: Spikformer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(rename(state, KEYS), {**NEURON_KEYS.get(model.neuron, {}), '{rest...}': '{rest}'})
         state = join(state, {'{at...}.qkv.{of...}': ('{at...}.q.{of...}', '{at...}.k.{of...}', '{at...}.v.{of...}')})

@@ -312,7 +312,7 @@ KV_NORM = {f'{_ATTN[0]}.{part}_bn.{{p}}': f'{_ATTN[1]}.{part}.norm.{{p}}' for pa
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SpikformerSemm) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, {**KV_NORM, **KEYS} if model.kv_norm else KEYS)
         state = rename(join(state, _joined(model.num_experts)), moves(model.stem_names))

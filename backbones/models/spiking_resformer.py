@@ -274,7 +274,7 @@ TAU_KEYS = _rows(_TAUS, {'activation.w': 'neuron.w'})  # of `learn_tau`
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SpikingResformer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, {**TAU_KEYS, **KEYS})
         for name, value in state.items():

@@ -523,7 +523,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: StripMLP) -> dict[str, torc
 
     Both spellings of the published keys are read. For another `img_size` what depends on the grid is resampled.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(rename(state, SPELLINGS), KEYS)
         state = {k: v.flatten() if k.endswith(('.gamma', '.beta')) else v for k, v in state.items()}

@@ -411,7 +411,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: Svt) -> dict[str, torch.Ten
 
     For another `img_size` the tables of the scattering stages are resampled as `set_input_size` does.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
     for name, module in model.named_modules():

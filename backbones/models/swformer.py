@@ -309,7 +309,7 @@ KEYS: dict[str, str | None] = {
 
 def checkpoint_filter_fn(checkpoint: Mapping, model: SWFormer) -> dict[str, torch.Tensor]:
     """A published checkpoint in our keys for `model`, whose classifier and first convolution may have other shapes."""
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
         for name, value in state.items():

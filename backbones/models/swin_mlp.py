@@ -271,7 +271,7 @@ def checkpoint_filter_fn(checkpoint: Mapping, model: SwinMlp) -> dict[str, torch
 
     For another `img_size` the spatial maps are resampled to its windows as `set_input_size` does.
     """
-    state = unwrap(checkpoint)
+    state = unwrap(checkpoint, model.published)
     if not is_ours(model, state):
         state = rename(state, KEYS)
         state.update({key: _by_rows(value) for key, value in state.items() if '.downsample.' in key})
