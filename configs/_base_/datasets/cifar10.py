@@ -21,6 +21,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=1,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type=dataset_type, data_root=data_root, data_prefix='train', classes=classes, pipeline=train_pipeline),
 )
@@ -28,6 +29,7 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=1,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type=dataset_type, data_root=data_root, data_prefix='test', classes=classes, pipeline=test_pipeline),
 )
