@@ -14,6 +14,8 @@ from backbones import base
 from registry import SMALL, facts, make, narrow, shape, shortened, variants
 
 SIZE = (64, 96)  # height and width in pixels
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+HALF = [('cpu', torch.bfloat16), *(pytest.param('cuda', dtype, marks=GPU) for dtype in (torch.bfloat16, torch.float16))]
 
 
 def export_params() -> list:
@@ -308,19 +310,21 @@ def test_contract_compile(name, images):
         assert torch.allclose(p.grad, q[1].grad, atol=1e-3, rtol=1e-3), key
 
 
-def test_contract_autocast(name, images):
-    """bfloat16 follows float32 as far as its eight bits go, and its gradients are finite."""
-    model = narrow(name, num_classes=7).train()  # processors without bfloat16 are slow at it
-    with torch.autocast('cpu', torch.bfloat16):
+@pytest.mark.parametrize(('device', 'dtype'), HALF, ids=str)
+def test_contract_autocast(name, images, device, dtype):
+    """Half precision follows float32 as far as eight bits go, and its gradients are finite."""
+    model = narrow(name, num_classes=7).train().to(device)  # processors without bfloat16 are slow at it
+    images = images.to(device)
+    with torch.autocast(device, dtype):
         half = model(images)
     half.float().square().sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
     model.eval()
-    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device, dtype):
         half = model.forward_features(images)
     with torch.no_grad():
         full = model.forward_features(images)
-    assert half.dtype == torch.bfloat16
+    assert half.dtype == dtype
     if facts(name).num_steps:  # a spike that rounding moves by a step moves others behind it, but as many fire
         half, full = half.mean((0, 2, 3)), full.mean((0, 2, 3))
     assert (half - full).abs().mean() <= 0.05 * full.abs().mean()
@@ -328,14 +332,16 @@ def test_contract_autocast(name, images):
 
 @pytest.mark.full
 @torch.no_grad()
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-def test_contract_half_precision_of_large_images(name, model, dtype):
+@pytest.mark.parametrize(('device', 'dtype'), [*HALF, ('cpu', torch.float16)], ids=str)
+def test_contract_half_precision_of_large_images(name, model, device, dtype):
     """Sums over a million pixels leave half precision nowhere."""
     if not model.any_size:
         pytest.skip('takes one size')
     side = 256 if model.feature_info[0]['reduction'] == 1 else 1024  # small pictures, which are never reduced before
-    image = torch.randn(model.input_shape(1, (side, side)), generator=torch.Generator().manual_seed(0))
-    with torch.autocast('cpu', dtype):
+    image = torch.randn(model.input_shape(1, (side, side)), generator=torch.Generator().manual_seed(0)).to(device)
+    if device != 'cpu':
+        model = copy.deepcopy(model).to(device)
+    with torch.autocast(device, dtype):
         half = model(image)
     assert half.isfinite().all()
     full = model(image)

@@ -45,6 +45,9 @@ def test_the_schedule_follows(path: str) -> None:
     assert (config.train_cfg.get('max_epochs') or config.train_cfg.max_iters) == 10 * old
     assert places(config, bool(epochs)) == tenfold(before[bool(epochs)])
     assert places(config, not epochs) == before[not epochs]
+    length.set_length(config, *((1, None) if epochs else (None, 1)))
+    assert all(begin < end for begin, end, *_ in places(config, bool(epochs)) if begin is not None and end is not None)
+    assert not before[bool(epochs)] or places(config, bool(epochs))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
 
     What is counted in the same unit as the length follows it: begin, end, period and milestones of the rates, how often
     a training is measured and saved. What is counted in the other unit, as a warm-up of some iterations in a training
-    of epochs, stays as it is.
+    of epochs, stays as it is. A phase of the rates that is left no room drops out.
 
     Args:
         config: Config with a `train_cfg`.
@@ -30,9 +30,11 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
         raise ValueError(f'the length of a training must be at least 1, but is {new}')
     old = loop[key]
     schedulers = config.get('param_scheduler') or []
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    for scheduler in schedulers:
         if bool(scheduler.get('by_epoch', True)) == by_epoch:
             _scale(scheduler, ('begin', 'end', 'T_max', 'milestones'), new, old)
+    config['param_scheduler'] = [s for s in schedulers if s.get('begin', 0) < s.get('end', float('inf'))]
     hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
     if bool(hook.get('by_epoch', True)) == by_epoch:
         _scale(hook, ('interval',), new, old)
