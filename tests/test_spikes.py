@@ -14,7 +14,7 @@ from torch import nn
 
 from backbones.deploy import export_onnx
 from backbones.deploy.export import Disagreement
-from backbones.deploy.spikes import drift, listening, replaced
+from backbones.deploy.spikes import Tally, listening, replaced
 from backbones.deploy.verify import session
 from backbones.layers import LIF, ConvNorm, Repeat, SpikingMlp, SpikingSelfAttention, TokenQK
 
@@ -107,8 +107,12 @@ def test_replaced_spikes_reach_the_output() -> None:
     assert not torch.allclose(y, model(x))
 
 
-def test_drift() -> None:
-    first = {'output': np.array([[1.0, 2.0], [4.0, 3.0]]), 'spikes_0': np.array([1.0, 0, 0, 1])}
-    second = {'output': np.array([[1.0, 3.0], [3.0, 3.5]]), 'spikes_0': np.array([1.0, 0, 1, 1])}
-    found = drift(first, second, 'output', ['spikes_0'])
+@pytest.mark.parametrize('parts', [1, 2])
+def test_tally(parts: int) -> None:
+    first = {'output': np.array([[1.0, 2.0], [4.0, 3.0]]), 'spikes_0': np.array([[1.0, 0], [0, 1]])}
+    second = {'output': np.array([[1.0, 3.0], [3.0, 3.5]]), 'spikes_0': np.array([[1.0, 0], [1, 1]])}
+    tally = Tally('output', ['spikes_0'])
+    for part in np.split(np.arange(2), parts):
+        tally.add({k: v[part] for k, v in first.items()}, {k: v[part] for k, v in second.items()})
+    found = tally.result()
     assert (found.pictures, found.top1, found.error, found.spikes, found.rate) == (2, 0.5, 0.25, 0.25, 0.5)

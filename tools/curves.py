@@ -1,6 +1,6 @@
 """Metrics of trainings side by side, epoch by epoch: a table, and a plot.
 
-    python tools/curves.py work_dirs/max_former_cifar10_short work_dirs/max_former_cifar10_short_relu --plot curves.png
+    python tools/curves.py work_dirs/max_former_cifar10_18e work_dirs/max_former_cifar10_18e_relu --plot curves.png
     python tools/curves.py work_dirs/* --metric coco/bbox_mAP
 
 Reads what mmengine logs in each work folder (`TIME/vis_data/scalars.json`). A training that was resumed wrote several

@@ -22,9 +22,9 @@ ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
 MODES = {  # to cut as timm does, with pillow's own filters; the others resize as OpenCV does
     'crop': ('bicubic', 'bilinear'),
-    'keep_ratio': ('bilinear',),
-    'stretch': ('bilinear',),
-    'pad': ('bilinear',),
+    'keep_ratio': ('bilinear', 'bicubic'),
+    'stretch': ('bilinear', 'bicubic'),
+    'pad': ('bilinear', 'bicubic'),
 }
 BITS = 11  # of the weights that OpenCV resizes bytes with
 
@@ -303,7 +303,7 @@ def prepare(image: Image.Image, facts: dict[str, Any], fixed: tuple[int, int] | 
         wide, tall = how.get('scale') or (width, height)
         if mode != 'stretch':
             wide, tall = _within(image.size, (wide, tall))
-        pixels = resize(np.asarray(image), (wide, tall))
+        pixels = resize(np.asarray(image), (wide, tall), interpolation)
     tall, wide = pixels.shape[:2]
     tensor = _scaled(pixels, channels, facts)
     if mode == 'pad' or how.get('pad_to'):
@@ -333,29 +333,44 @@ def _within(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
     return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
 
-def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear as OpenCV resizes bytes: from pixel centres, without antialiasing, with weights of 11 bits.
+def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str = 'bilinear') -> np.ndarray:
+    """As OpenCV resizes bytes: from pixel centres, without antialiasing, with weights of 11 bits.
 
     Args:
         pixels: uint8 (H, W, C).
         size: (width, height).
+        interpolation: 'bilinear' or 'bicubic'.
 
     Returns:
         uint8 (height, width, C).
     """
     if size == pixels.shape[1::-1]:
         return pixels
-    (left, right, x), (top, bottom, y) = (
-        _neighbours((np.arange(new) + 0.5) * (old / new) - 0.5, old)
-        for new, old in zip(size, pixels.shape[1::-1], strict=True)
-    )
-    one = 1 << BITS
-    x, y = (np.rint(weights * one).astype(np.int32) for weights in (x, y))
+    lengths = zip(size, pixels.shape[1::-1], strict=True)
+    across, down = (_taps((np.arange(new) + 0.5) * (old / new) - 0.5, old, interpolation) for new, old in lengths)
     source = pixels.astype(np.int32)
-    rows = source[:, left] * (one - x)[:, None] + source[:, right] * x[:, None]  # H width C
-    y = y[:, None, None]
-    above, below = ((rows[i] >> 4) * w >> 16 for i, w in ((top, one - y), (bottom, y)))
-    return (above + below + 2 >> 2).clip(0, 255).astype(np.uint8)
+    wide = sum(source[:, columns] * x[:, None] for columns, x in across)  # H width C
+    if interpolation == 'bicubic':
+        total, bits = sum(wide[rows] * y[:, None, None] for rows, y in down), 2 * BITS
+    else:  # bits are cut off on the way
+        total, bits = sum((wide >> 4)[rows] * y[:, None, None] >> 16 for rows, y in down), 2
+    return (total + (1 << bits - 1) >> bits).clip(0, 255).astype(np.uint8)
+
+
+def _taps(places: np.ndarray, count: int, interpolation: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Elements of `count` whose weighted sum each place is, and their weights in units of 2 ** -11: two or four pairs."""
+    if interpolation == 'bicubic':
+        first, a = np.floor(places), -0.75  # of Keys' kernel, as OpenCV has it
+        pairs = []
+        for tap in range(-1, 3):
+            far = np.abs(places - first - tap)
+            near = ((a + 2) * far - (a + 3)) * far**2 + 1
+            weights = np.where(far <= 1, near, ((a * far - 5 * a) * far + 8 * a) * far - 4 * a)
+            pairs.append(((first + tap).clip(0, count - 1).astype(int), weights))
+    else:
+        left, right, second = _neighbours(places, count)
+        pairs = [(left, 1 - second), (right, second)]
+    return [(found, np.rint(weights * (1 << BITS)).astype(np.int32)) for found, weights in pairs]
 
 
 def _neighbours(places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -389,12 +404,17 @@ def _scaled(pixels: np.ndarray, channels: int, facts: dict[str, Any]) -> np.ndar
 
 
 def _padded(tensor: np.ndarray, how: dict[str, Any], size: tuple[int, int], facts: dict[str, Any]) -> np.ndarray:
-    """Rows below and columns to the right up to a multiple of `pad_to`, or to the size; 0 where it is normalised."""
+    """Rows below and columns to the right up to a multiple of `pad_to`, or to the size.
+
+    They hold the colour `pad_value` of the card, or 0 behind the normalisation.
+    """
     tall, wide = tensor.shape[1:]
     least = how.get('pad_to')
     height, width = (-(-tall // least) * least, -(-wide // least) * least) if least else size
     fill = np.zeros((len(tensor), 1, 1), np.float32)
-    if facts.get('normalize') and facts.get('mean'):  # the graph makes 0 of it
+    if how.get('pad_value') is not None:
+        fill += _scaled(np.full((1, 1, 3), how['pad_value'], np.uint8), len(tensor), facts)
+    elif facts.get('normalize') and facts.get('mean'):  # the graph makes 0 of it
         fill += np.asarray(facts['mean'], np.float32).reshape(-1, 1, 1)
     whole = np.broadcast_to(fill, (len(tensor), max(height, tall), max(width, wide))).copy()
     whole[:, :tall, :wide] = tensor

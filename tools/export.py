@@ -303,6 +303,16 @@ def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
         found['resize']['pad_to'] = preprocessor.pad_size_divisor
     if isinstance(scale, tuple | list):
         found['input_size'] = (3, scale[1], scale[0])
+    pad = next((step for step in steps if step['type'].endswith('Pad')), None)
+    if pad is not None:
+        value = pad.get('pad_val', 0)
+        value = value.get('img', 0) if isinstance(value, dict) else value
+        found['resize']['pad_value'] = value if isinstance(value, int | float) else list(value)[::-1]  # BGR until here
+        if pad.get('size'):
+            found['resize']['mode'] = 'pad'
+            found['input_size'] = (3, *pad['size'][::-1])
+        else:
+            found['resize']['pad_to'] = pad['size_divisor']
     return found
 
 

@@ -96,11 +96,10 @@ def _draw(accounts: dict[str, 'Account'], path: str) -> None:
         for i, (name, found) in enumerate(accounts.items()):
             left.plot([rate.rate for rate in found.rates], marker='.', label=name)
             places = [place + i * width for place in range(3)]
-            right.bar(places, [found.compute_mj, found.real_mj, found.quantised_mj], width, label=name)
+            right.bar(places, [found.compute_mj, found.real_mj, found.quantised_mj], width)
             right.bar(places[0], found.membranes_mj, width, bottom=found.compute_mj, color='lightgrey', hatch='//')
         left.set(xlabel='layer of neurons, from the picture on', ylabel='firing rate', ylim=(0, None))
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.set_xticks([place + 0.4 - width / 2 for place in range(3)], ['spiking', 'real', 'quantised'])
         right.set(ylabel='mJ a picture (grey: membranes)')
-        for axes in (left, right):
-            axes.legend()
+        left.legend()  # for both: colours are the same, and bars leave no room

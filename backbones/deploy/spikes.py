@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import nn
 
 from ..layers import Neuron
 
-__all__ = ['Drift', 'drift', 'listening', 'neurons', 'replaced', 'runs']
+__all__ = ['Drift', 'Tally', 'listening', 'neurons', 'replaced', 'runs']
 
 
 @dataclass(frozen=True)
@@ -79,24 +78,43 @@ def replaced(network: nn.Module, given: Sequence[torch.Tensor]) -> Iterator[list
             handle.remove()
 
 
-def drift(first: dict[str, np.ndarray], second: dict[str, np.ndarray], output: str, spikes: Sequence[str]) -> Drift:
-    """Compare all outputs of two runs on the same pictures.
+Run = dict[str, np.ndarray]  # outputs of a network on a batch, by name
+
+
+class Tally:
+    """Compares all outputs of two runs on the same pictures, batch by batch, so that no batch need be kept.
 
     Args:
-        first: Output -> array, of the run that is the measure.
-        second: Likewise, of the other.
         output: Name of the logits (B, classes) or of another output, of which the largest value is the top one.
         spikes: Names of what the neurons give.
     """
-    a, b = (run[output].astype(np.float64).reshape(len(run[output]), -1) for run in (first, second))
-    total = sum(first[name].size for name in spikes)
-    return Drift(
-        pictures=len(a),
-        top1=float((a.argmax(1) == b.argmax(1)).mean()),
-        error=float(np.abs(a - b).max() / max(np.abs(a).max(), np.finfo(np.float32).tiny)),
-        spikes=sum(int((first[name] != second[name]).sum()) for name in spikes) / max(total, 1),
-        rate=sum(int(np.count_nonzero(first[name])) for name in spikes) / max(total, 1),
-    )
+
+    def __init__(self, output: str, spikes: Sequence[str]) -> None:
+        self._output, self._spikes = output, spikes
+        self._pictures = self._same = self._neurons = self._differing = self._firing = 0
+        self._error = self._largest = 0.0
+
+    def add(self, first: Run, second: Run) -> None:
+        """A batch, as the run that is the measure gave it and as the other did."""
+        a, b = (run[self._output].astype(np.float64).reshape(len(run[self._output]), -1) for run in (first, second))
+        self._pictures += len(a)
+        self._same += int((a.argmax(1) == b.argmax(1)).sum())
+        self._error = max(self._error, float(np.abs(a - b).max()))
+        self._largest = max(self._largest, float(np.abs(a).max()))
+        for name in self._spikes:
+            self._neurons += first[name].size
+            self._differing += int((first[name] != second[name]).sum())
+            self._firing += int(np.count_nonzero(first[name]))
+
+    def result(self) -> Drift:
+        """Of all batches."""
+        return Drift(
+            pictures=self._pictures,
+            top1=self._same / self._pictures,
+            error=self._error / max(self._largest, float(np.finfo(np.float32).tiny)),
+            spikes=self._differing / max(self._neurons, 1),
+            rate=self._firing / max(self._neurons, 1),
+        )
 
 
 @torch.no_grad()
@@ -117,30 +135,32 @@ def runs(
         images: Batches.
     """
     names = [output, *spikes]
-    expected = [{name: value.numpy() for name, value in reference(x).items() if name in names} for x in images]
-    found = {}
-    runtimes: dict[str, Any] = {'onnxruntime': _onnxruntime, 'openvino': _openvino}
-    for runtime, run in runtimes.items():
-        if importlib.util.find_spec(runtime) is not None:
-            given = run(model, names, images)
-            found[runtime] = drift(_joined(expected), _joined(given), output, spikes)
-    return found
+    loaders = {'onnxruntime': _onnxruntime, 'openvino': _openvino}
+    loaded = {name: load(model, names) for name, load in loaders.items() if importlib.util.find_spec(name) is not None}
+    tallies = {name: Tally(output, spikes) for name in loaded}
+    for x in images:
+        values = reference(x)
+        expected = {name: values[name].numpy() for name in names}
+        for name, run in loaded.items():
+            tallies[name].add(expected, run(x.numpy()))
+    return {name: tally.result() for name, tally in tallies.items()}
 
 
-def _joined(batches: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _onnxruntime(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+def _onnxruntime(model: bytes, names: Sequence[str]) -> Callable[[np.ndarray], Run]:
     from .verify import session
 
-    run = session(model)
-    return [dict(zip(names, run.run(list(names), {'input': x.numpy()}), strict=True)) for x in images]
+    run = session(model).run
+    return lambda x: dict(zip(names, run(list(names), {'input': x}), strict=True))
 
 
-def _openvino(model: bytes, names: Sequence[str], images: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+def _openvino(model: bytes, names: Sequence[str]) -> Callable[[np.ndarray], Run]:
     import openvino
 
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(model), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
-    return [{name: compiled({'input': x.numpy()})[name] for name in names} for x in images]
+
+    def run(x: np.ndarray) -> Run:
+        given = compiled({'input': x})
+        return {name: given[name] for name in names}
+
+    return run

@@ -1,6 +1,6 @@
 # A narrow Max-Former of two time steps on CIFAR-10 at 32x32, from scratch: a short run that shows the way.
 #   python tools/train.py configs/classification/max_former_cifar10_short.py  # long
-# Expected: top-1 60.95 after three epochs; docs/spiking.md has its curve beside that of the same network with ReLU.
+# Expected on the test split: top-1 60.95 after three epochs (docs/spiking.md).
 # Needs data/cifar10.
 _base_ = ['max_former_cifar10.py']
 
