@@ -324,7 +324,7 @@ def test_contract_autocast(name, images, device, dtype):
         half = model.forward_features(images)
     with torch.no_grad():
         full = model.forward_features(images)
-    assert half.dtype in {dtype, torch.float32 if device == "cuda" else dtype}  # norms give float32 on a GPU
+    assert half.dtype in {dtype, torch.float32 if device == 'cuda' else dtype}  # norms give float32 on a GPU
     if facts(name).num_steps:  # a spike that rounding moves by a step moves others behind it, but as many fire
         half, full = half.mean((0, 2, 3)), full.mean((0, 2, 3))
     assert (half - full).abs().mean() <= 0.05 * full.abs().mean()

@@ -358,7 +358,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str = 'bili
 
 
 def _taps(places: np.ndarray, count: int, interpolation: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Elements of `count` whose weighted sum each place is, and their weights in units of 2 ** -11: two or four pairs."""
+    """Elements whose weighted sum each place is, and their weights in units of 2 ** -11: two or four pairs."""
     if interpolation == 'bicubic':
         first, a = np.floor(places), -0.75  # of Keys' kernel, as OpenCV has it
         pairs = []

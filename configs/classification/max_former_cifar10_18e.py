@@ -1,6 +1,6 @@
 # max_former_cifar10_short.py for a GPU: 18 epochs at a batch of 256.
 #   python tools/train.py configs/classification/max_former_cifar10_18e.py  # long
-# Expected on the test split: top-1 78.6 to 78.9; docs/spiking.md has its curve beside that of the same network with ReLU.
+# Expected on the test split: top-1 78.6 to 78.9; its curve and that of the network with ReLU: docs/spiking.md.
 # Needs data/cifar10.
 _base_ = ['max_former_cifar10_short.py']
 
