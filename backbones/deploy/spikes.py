@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def replaced(network: nn.Module, given: Sequence[torch.Tensor]) -> Iterator[list
             handle.remove()
 
 
-Run = dict[str, np.ndarray]  # outputs of a network on a batch, by name
+Run = dict[str, Any]  # arrays that a network gives for a batch, by name
 
 
 class Tally:
