@@ -92,33 +92,27 @@ def test_files_in_both_runtimes(tmp_path: Path) -> None:
     assert found == ['eager', 'onnx', 'openvino', 'onnx_int8', 'openvino_int8']
 
 
-def test_a_model_that_fails_leaves_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize('end', [ValueError('outputs differ'), KeyboardInterrupt()], ids=['fails', 'stopped'])
+def test_a_model_that_fails_or_is_stopped_leaves_the_others(
+    end: BaseException, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = benchmark._model_rows
 
     def rows(name: str, *rest: object) -> list:
         if name == 'lsnet_s':
-            raise ValueError('outputs differ')
+            raise end
         return whole(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(benchmark, '_model_rows', rows)
     table = tmp_path / 'out.csv'
-    words = [
-        *SMALL,
-        '-m',
-        'lsnet_s',
-        'scaling_mlp_b_6_wi_512',
-        '--tasks',
-        'forward',
-        '-b',
-        '1',
-        '--no-memory',
-        '--candidates',
-        'eager',
-    ]
-    assert benchmark.main([*words, '--results-file', str(table)]) == 2
-    assert 'benchmark.py: lsnet_s is left out: outputs differ' in capsys.readouterr().err
+    models = ['-m', 'scaling_mlp_b_6_wi_512', 'lsnet_s']
+    words = [*SMALL, *models, '--tasks', 'forward', '-b', '1', '--no-memory', '--candidates', 'eager']
+    if isinstance(end, ValueError):
+        assert benchmark.main([*words, '--results-file', str(table)]) == 2
+        assert 'benchmark.py: lsnet_s is left out: outputs differ' in capsys.readouterr().err
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.main([*words, '--results-file', str(table)])
     assert [row['model'] for row in csv.DictReader(table.open())] == ['scaling_mlp_b_6_wi_512']
 
 

@@ -195,8 +195,15 @@ class _Bar:
         self.shares: list[float | None] = []  # of the processors, taken by others during each group of timings
 
 
-def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None, list[str]]:
-    """All rows, the largest share of the processors that others took meanwhile, and why models are left out."""
+def _run(
+    options: argparse.Namespace, keep: Callable[[list[report.Row]], object]
+) -> tuple[list[report.Row], float | None, list[str]]:
+    """All rows, the largest share of the processors that others took meanwhile, and why models are left out.
+
+    Args:
+        options: Of the command line.
+        keep: Called with the rows up to now when a model is done, so that a kill takes the last one alone.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -219,10 +226,12 @@ def _run(options: argparse.Namespace) -> tuple[list[report.Row], float | None, l
         for kind in OPERATOR_TASKS:
             if kind in options.tasks:
                 rows += _operator_rows(kind, options, bar)
+                keep(rows)
         if set(MODEL_TASKS) & set(options.tasks):
             for name, num_steps in itertools.product(options.models, options.num_steps):
                 try:
                     rows += _model_rows(name, num_steps, options, Path(folder), bar)
+                    keep(rows)
                 except ValueError as error:  # noqa: PERF203
                     if len(options.models) == 1:
                         raise
@@ -248,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--rounds', type=int, default=15, help='timed rounds (default 15)')
     add('--no-memory', action='store_true', help='time only')
     add('--profile', action='store_true', help='name the operators that eager and the reference spend their time in')
-    add('--results-file', type=Path, metavar='FILE', help='.json or .csv')
+    add('--results-file', type=Path, metavar='FILE', help='.json or .csv, written anew after each model')
     add('--markdown', type=Path, metavar='FILE', help='write the tables between marks into this Markdown file')
     add('--plot', type=Path, metavar='FILE', help='draw latency against parameters, a PNG file')
     add('--section', default='', metavar='TITLE', help='give the tables marks of their own, under this heading')
@@ -302,12 +311,16 @@ def main(args: list[str] | None = None) -> int:
     try:
         _check(options)
         torch.set_num_threads(options.threads)
-        rows, taken, failed = _run(options)
+        facts = report.facts(command, options.threads, options.rounds)
+
+        def keep(rows: list[report.Row]) -> None:
+            if options.results_file:
+                report.write_results(options.results_file, rows, facts)
+
+        rows, facts['taken_by_others'], failed = _run(options, keep)
+        keep(rows)
         report.show(rows)
-        facts = {**report.facts(command, options.threads, options.rounds), 'taken_by_others': taken}
         report.warn(facts)
-        if options.results_file:
-            report.write_results(options.results_file, rows, facts)
         if options.plot:
             report.write_plot(options.plot, rows)
         if options.markdown:
