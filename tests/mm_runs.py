@@ -113,10 +113,15 @@ def narrow(settings: Config) -> list[str]:
     if not inside:
         return words + ['model.pretrained=False'] * ('pretrained' in backbone)
     channels = feature_channels(**{key: value for key, value in {**backbone, **slim}.items() if key != 'type'})
-    words.append(f'model.{"neck" if "neck" in settings.model else "decode_head"}.in_channels={_word(channels)}')
-    if 'auxiliary_head' in settings.model:
-        words.append(f'model.auxiliary_head.in_channels={channels[settings.model.auxiliary_head.in_index]}')
-    return words
+    return words + [f'model.{part}.in_channels={_word(taken)}' for part, taken in taking(settings, channels).items()]
+
+
+def taking(settings: Config, channels: list[int]) -> dict[str, list[int] | int]:
+    """The parts of a detector or segmentor that take maps of the backbone, and the channels of what each takes."""
+    parts = [part for part in ('neck', 'decode_head', 'auxiliary_head') if part in settings.model]
+    parts = [part for part in parts if part != 'decode_head' or 'neck' not in parts]
+    indices = {part: settings.model[part].get('in_index') for part in parts}
+    return {part: channels[index] if isinstance(index, int) else channels for part, index in indices.items()}
 
 
 def untrained(task: str, folder: Path) -> tuple[str, list[str]]:

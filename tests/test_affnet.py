@@ -53,6 +53,29 @@ def test_norms_are_their_equations():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(('stride', 'reductions'), [(8, [4, 8, 8, 8]), (16, [4, 8, 16, 16])])
+def test_output_stride_is_that_of_the_published_segmentors(stride, reductions):
+    """The stage that would go beyond it takes each pixel, the one behind that each second: weights stay."""
+    torch.manual_seed(0)
+    maps, x = {'features_only': True}, torch.randn(1, 3, 64, 96)
+    given = timm.create_model('affnet_et', output_stride=stride, **maps).eval()
+    expected = timm.create_model('affnet_et', **maps).eval()
+    expected.load_state_dict(given.state_dict())
+    for stage, dilation in {8: [(2, 1), (3, 2)], 16: [(3, 1)]}[stride]:
+        conv = expected.get_submodule(f'model.stages.{stage}.downsample.spatial.conv')
+        conv.stride, conv.dilation, conv.padding = (1, 1), (dilation, dilation), (dilation, dilation)
+    assert given.feature_info.reduction() == reductions
+    for a, b, reduction in zip(given(x), expected(x), reductions, strict=True):
+        assert a.shape[-2:] == (64 // reduction, 96 // reduction)
+        assert torch.equal(a, b)
+
+
+def test_an_output_stride_that_is_none():
+    with pytest.raises(ValueError, match='output_stride must be one of 8, 16, 32, but got 4'):
+        timm.create_model('affnet_et', output_stride=4)
+
+
+@torch.no_grad()
 def test_switches_change_the_sums_and_no_key():
     reference = timm.create_model('affnet_et').eval()
     outputs, x = [], torch.randn(1, 3, 64, 64)

@@ -40,10 +40,8 @@ def test_config_builds_and_agrees_with_itself(path):
         model = build_model(config)
     assert all(p.requires_grad for p in model.parameters())
     if 'backbone' in config.model:
-        channels = list(model.backbone.channels)
-        assert channels == config.model['neck' if 'neck' in config.model else 'decode_head'].in_channels
-        if 'auxiliary_head' in config.model:
-            assert channels[config.model.auxiliary_head.in_index] == config.model.auxiliary_head.in_channels
+        for part, channels in mm_runs.taking(config, list(model.backbone.channels)).items():
+            assert config.model[part].in_channels == channels
 
 
 def _check_head(path: str, config: Config) -> None:

@@ -41,6 +41,7 @@ __all__ = ['AFFNet']
 
 THRESHOLD = 0.01  # of the soft shrinkage of a filter
 WIDEST = 960  # channels in front of the classifier, at most
+STRIDES = (8, 16, 32)  # that the last maps may have
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -79,6 +80,7 @@ class InvertedResidual(nn.Module):
         stride: Step of the 3 x 3 filter in pixels.
         expand: Channels between, as a multiple of the input's, rounded to a multiple of 8.
         act: Activation.
+        dilation: Distance of the 3 x 3 filter's places in pixels.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))
@@ -86,13 +88,15 @@ class InvertedResidual(nn.Module):
     Source: MobileNetV2, arXiv 1801.04381
     """
 
-    def __init__(self, in_chs: int, out_chs: int, stride: int, expand: float, act: nn.Module, **dd: Any) -> None:
+    def __init__(
+        self, in_chs: int, out_chs: int, stride: int, expand: float, act: nn.Module, dilation: int = 1, **dd: Any
+    ) -> None:
         super().__init__()
         hidden = make_divisible(round(in_chs * expand), 8)
         self.skip = stride == 1 and in_chs == out_chs
         self.expand = ConvNorm(in_chs, hidden, **dd)
         self.act = act
-        self.spatial = ConvNorm(hidden, hidden, 3, stride, groups=hidden, **dd)
+        self.spatial = ConvNorm(hidden, hidden, 3, stride, groups=hidden, dilation=dilation, **dd)
         self.project = ConvNorm(hidden, out_chs, **dd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -237,7 +241,7 @@ class FilterStage(Stage):
     y = act(BN(W [d; BN(W_p norm(blocks(d)))])),  d = downsample(x)
 
     Shape:
-        (B, C', H, W) -> (B, C, ceil(H / 2), ceil(W / 2))
+        (B, C', H, W) -> (B, C, ceil(H / s), ceil(W / s)), s the stride of what downsamples, 2 or 1
 
     Source: microsoft/TokenMixers@99dbe38:affnet/modules/aff_block.py:AFFBlock
     """
@@ -257,7 +261,7 @@ class FilterStage(Stage):
 
 
 class AFFNet(StagedBackbone):
-    """AFFNet at strides 4, 8, 16 and 32.
+    """AFFNet at strides 4, 8, 16 and 32, or with the last ones kept at 8 or 16.
 
     Args:
         stem_dims: Channels of the stem's convolution and of its inverted residual, both at stride 2.
@@ -270,6 +274,8 @@ class AFFNet(StagedBackbone):
         attn_norm_layer: Norm in front of channel mixer and filter: 'layer_norm_2d' over the whole map, 'layer_norm'
             over the channels of each position. Weights of both fit, likewise.
         backend: How the Fourier transforms run: 'fft', 'matmul', or 'auto', which chooses by size.
+        output_stride: Stride that the last maps have at most, 32, 16 or 8, as published for segmentation. A stage that
+            would go beyond it keeps the size, and the 3 x 3 filter of the stage behind it is dilated by two.
         img_size: Side or (height, width) in pixels; no weight depends on it, any other size works too.
         num_classes, in_chans, global_pool, drop_rate: As `StagedBackbone`.
         drop_path_rate: Rate of stochastic depth at the last block with a filter, growing linearly from 0 (0 as
@@ -277,7 +283,7 @@ class AFFNet(StagedBackbone):
 
     Raises:
         ValueError: Numbers of stages differ, a count is less than 1, channels cannot be cut into groups, or an
-            activation, a norm or a backend does not exist.
+            activation, a norm, a backend or an output stride does not exist.
 
     Source: microsoft/TokenMixers@99dbe38:affnet/models/classification/affnet.py:AffNet
     """
@@ -293,6 +299,7 @@ class AFFNet(StagedBackbone):
         activation: str = 'swish',
         attn_norm_layer: str = 'layer_norm_2d',
         backend: Backend = 'auto',
+        output_stride: int = 32,
         img_size: int | Sequence[int] = 256,
         num_classes: int = 1000,
         in_chans: int = 3,
@@ -308,6 +315,8 @@ class AFFNet(StagedBackbone):
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
         _check(stem_dims, dims, depths, groups)
         check_backend(backend)
+        if output_stride not in STRIDES:
+            raise ValueError(f'output_stride must be one of {", ".join(map(str, STRIDES))}, but got {output_stride!r}.')
         act = _choice('activation', activation, ACTIVATIONS)()
         norm = _choice('attn_norm_layer', attn_norm_layer, NORMS)
         first, last = stem_dims
@@ -316,8 +325,11 @@ class AFFNet(StagedBackbone):
         )
         rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths[1:])))
         stages: list[Stage] = []
+        reduction, dilation = 2, 1
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
-            down = InvertedResidual(dims[i - 1] if i else last, dim, 2, expand, act, **dd)
+            stride = 2 if reduction < output_stride else 1
+            down = InvertedResidual(dims[i - 1] if i else last, dim, stride, expand, act, dilation, **dd)
+            reduction, dilation = reduction * stride, dilation * 2 // stride
             if not i:
                 stages.append(Stage(down, [InvertedResidual(dim, dim, 1, expand, act, **dd) for _ in range(depth)]))
             else:
@@ -327,7 +339,7 @@ class AFFNet(StagedBackbone):
                     mixer = FrequencyFilter(dim, groups, act, backend, **dd)
                     blocks.append(Block(dim, mlp, mixer, norm, next(rates), **dd))
                 stages.append(FilterStage(dim, down, blocks, norm(dim, **dd), act, **dd))
-            self.feature_info.append({'num_chs': dim, 'reduction': 4 * 2**i, 'module': f'stages.{i}'})
+            self.feature_info.append({'num_chs': dim, 'reduction': reduction, 'module': f'stages.{i}'})
         self.stages = nn.Sequential(*stages)
         width = min(4 * dims[-1], WIDEST)
         self.norm = nn.Sequential(ConvNorm(dims[-1], width, **dd), act)
