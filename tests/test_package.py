@@ -21,9 +21,10 @@ SOURCES = sorted(PACKAGE.rglob('*.py'))
 # Room -> rooms of this package that it may import. The package itself (`__init__`) is above all of them.
 ROOMS = {
     'layers': {'layers'},
-    'base': {'layers', 'checkpoints'},  # what reads files, and stands on nothing itself
+    'base': {'layers'},
+    'build': {'base', 'checkpoints'},
     'keys': set(),
-    'models': {'models', 'base', 'keys', 'layers'},
+    'models': {'models', 'base', 'build', 'keys', 'layers'},
     'checkpoints': set(),
     'measure': set(),
     'deploy': {'deploy', 'layers', 'backbones'},  # the version, which goes into the files it writes

@@ -20,7 +20,8 @@ from timm.layers import DropPath, LayerScale, calculate_drop_path_rates, trunc_n
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from ..base import Stage, StagedBackbone, create
+from ..base import Stage, StagedBackbone
+from ..build import create
 from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import (
     BatchNorm2d,

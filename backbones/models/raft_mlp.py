@@ -27,7 +27,8 @@ from timm.layers import DropPath
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from ..base import Stage, StagedBackbone, create, pair
+from ..base import Stage, StagedBackbone, pair
+from ..build import create
 from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import NormMlp, apply_sides, cubic_matrix, cubic_taps, require_eval, resize_map, zero_pad
 

@@ -20,7 +20,8 @@ from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from ..base import StagedBackbone, create
+from ..base import StagedBackbone
+from ..build import create
 from ..keys import check_fit, is_ours, rename, unwrap
 from ..layers import NormMlp, linear
 

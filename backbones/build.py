@@ -1,0 +1,74 @@
+"""A registered variant, built as timm builds its own, from any file that its family can read."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from timm.models import build_model_with_cfg
+from torch import nn
+
+from .base import StagedBackbone
+from .checkpoints import load_checkpoint, plain_settings
+
+__all__ = ['create']
+
+
+def create(
+    cls: Callable[..., StagedBackbone],
+    variant: str,
+    pretrained: bool,
+    filter_fn: Callable[..., dict],
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a registered variant as timm does, with features through `forward_intermediates`.
+
+    Args:
+        cls: Family.
+        variant: Registered name.
+        pretrained: Whether to load the weights that the pretrained config names.
+        filter_fn: The family's `checkpoint_filter_fn`.
+        **kwargs: Arguments of the family and of timm.
+
+    Raises:
+        ValueError: An argument that the family does not have, feature levels that do not exist, or a weight file that
+            is missing, broken, not plain weights, or of another model.
+    """
+    cfg, overlay = kwargs.get('pretrained_cfg'), dict(kwargs.get('pretrained_cfg_overlay') or {})
+    named = {**(cfg if isinstance(cfg, dict) else {}), **overlay} if pretrained else {}
+    file = None if named.get('source') else named.get('file')
+    if file:  # read here, since timm would choose between weights and averages before the family does
+        kwargs['pretrained_cfg_overlay'] = {**overlay, 'state_dict': load_checkpoint(file)}
+    normed = getattr(cls, 'feature_norm', False) and kwargs.get('feature_cls', 'getter') == 'getter'
+    features = {'out_indices': None, 'feature_cls': 'getter', **({'norm': True} if normed else {})}
+    try:
+        with plain_settings() if pretrained else nullcontext():  # timm reads what it downloads
+            model = build_model_with_cfg(
+                partial(_call, cls), variant, pretrained, pretrained_filter_fn=filter_fn, feature_cfg=features, **kwargs
+            )
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+        if file is None:
+            raise
+        raise ValueError(
+            f'{file} must hold the weights of {variant}, but they do not go into it: '
+            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
+        ) from error
+    if file:
+        for part in (model, getattr(model, 'model', model)):  # an extractor has a copy of the config
+            part.pretrained_cfg.pop('state_dict', None)
+    return model
+
+
+def _call(cls: Callable[..., StagedBackbone], **kwargs: Any) -> StagedBackbone:
+    """`cls(**kwargs)`, with a sentence about an argument that it does not have."""
+    known = list(inspect.signature(cls).parameters)
+    for name in kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            raise ValueError(
+                f'{getattr(cls, "__name__", cls)} takes the arguments {", ".join(known)}, but got {name!r}'
+                + (f': did you mean {" or ".join(near)}?' if near else '.')
+            )
+    return cls(**kwargs)
