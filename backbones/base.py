@@ -132,7 +132,7 @@ class StagedBackbone(nn.Module):
         self.drop_rate = drop_rate
         self.img_size = pair(img_size)
         self.layout = layout
-        self.num_steps, self.clips = check_steps(num_steps), clips
+        self._num_steps, self.clips = check_steps(num_steps), clips
         self.stem_taps, self.early_taps = tuple(stem_taps), tuple(early_taps)
         self.any_size = any_size
         self.grad_checkpointing = False
@@ -167,7 +167,7 @@ class StagedBackbone(nn.Module):
     # ---- forward -----------------------------------------------------------------------------------------------
 
     def _check_input(self, x: torch.Tensor) -> None:
-        if torch.compiler.is_compiling():  # a traced graph must not branch on its sizes
+        if torch.compiler.is_exporting():  # a graph for any size must not branch on it
             return
         wanted = (self.num_steps, self.in_chans) if self.clips else (self.in_chans,)
         if x.ndim != len(wanted) + 3 or tuple(x.shape[1:-2]) != wanted or min(x.shape[-2:]) < MIN_SIZE:
@@ -175,7 +175,7 @@ class StagedBackbone(nn.Module):
             raise ValueError(
                 f'An input must be a batch of {kind} (B, {", ".join(map(str, wanted))}, H, W) with H and W of at least '
                 f'{MIN_SIZE} pixels, but got shape {tuple(x.shape)}. in_chans={self.in_chans} was given when the model '
-                f'was made{f", and num_steps={self.num_steps}: set_num_steps changes it" if self.clips else ""}.'
+                f'was made{f", and num_steps={self.num_steps}: set num_steps to change it" if self.clips else ""}.'
             )
         height, width = self.img_size
         if not self.any_size and tuple(x.shape[-2:]) != (height, width):
@@ -298,6 +298,15 @@ class StagedBackbone(nn.Module):
         """With `head_steps`: pooled spikes (T * B, C) of the map of every step, here of a neuron behind the pooling."""
         return self.head_neuron(self.global_pool(x))
 
+    @property
+    def num_steps(self) -> int:
+        """Time steps T; may be set, as by `set_num_steps`."""
+        return self._num_steps
+
+    @num_steps.setter
+    def num_steps(self, num_steps: int) -> None:
+        self.set_num_steps(num_steps)
+
     def set_num_steps(self, num_steps: int) -> None:
         """Run that many time steps from now on, in every module that has steps.
 
@@ -314,7 +323,7 @@ class StagedBackbone(nn.Module):
             for part in parts:
                 part.set_num_steps(self.num_steps)
             raise
-        self.num_steps = num_steps
+        self._num_steps = num_steps
 
     def forward_intermediates(
         self,

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -13,7 +13,9 @@ from torch import nn
 from .base import StagedBackbone
 from .checkpoints import load_checkpoint, plain_settings
 
-__all__ = ['create']
+__all__ = ['RATIOS', 'UnknownArgument', 'create']
+
+RATIOS = {'mlp_ratio', 'mlp_ratios', 'token_ratio', 'expand', 'expand_ratios'}  # widths between, over the input's
 
 
 def create(
@@ -61,14 +63,25 @@ def create(
     return model
 
 
+class UnknownArgument(TypeError, ValueError):
+    """An argument that a family does not have: Python's error for it, and a user's mistake."""
+
+
 def _call(cls: Callable[..., StagedBackbone], **kwargs: Any) -> StagedBackbone:
-    """`cls(**kwargs)`, with a sentence about an argument that it does not have."""
+    """`cls(**kwargs)`, with a sentence about an argument that it does not have, or a rate or ratio that cannot be."""
     known = list(inspect.signature(cls).parameters)
     for name in kwargs:
         if name not in known:
             near = difflib.get_close_matches(name, known, 3)
-            raise ValueError(
+            raise UnknownArgument(
                 f'{getattr(cls, "__name__", cls)} takes the arguments {", ".join(known)}, but got {name!r}'
                 + (f': did you mean {" or ".join(near)}?' if near else '.')
             )
+    rate = kwargs.get('drop_path_rate')
+    if rate is not None and not 0 <= rate < 1:
+        raise ValueError(f'drop_path_rate must lie in [0, 1), but got {rate}.')
+    for name in RATIOS & kwargs.keys():
+        values = kwargs[name] if isinstance(kwargs[name], Iterable) else [kwargs[name]]
+        if not all(value > 0 for value in values):
+            raise ValueError(f'{name} must be more than 0, but got {kwargs[name]}: it says how wide a layer is.')
     return cls(**kwargs)

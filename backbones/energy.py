@@ -204,15 +204,22 @@ def account(
     )
 
 
+class _Relu(nn.ReLU):
+    """In place of a neuron, of which a network may ask another number of time steps."""
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """It has none."""
+
+
 def with_relu(model: nn.Module) -> nn.Module:
     """A copy with ReLU in place of every neuron and one time step: the same network with real activations."""
     twin: Any = copy.deepcopy(model)
-    if hasattr(twin, 'set_num_steps'):
-        twin.set_num_steps(1)
     for module in list(twin.modules()):
         for name, child in module.named_children():
             if isinstance(child, Neuron):
-                setattr(module, name, nn.ReLU().train(child.training))
+                setattr(module, name, _Relu().train(child.training))
+    if hasattr(twin, 'set_num_steps'):  # of what is left: some neurons have weights for each step
+        twin.set_num_steps(1)
     return twin
 
 

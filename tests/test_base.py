@@ -121,6 +121,13 @@ def test_time_is_folded_and_averaged():
     assert not torch.allclose(four(x), one(x))
 
 
+@pytest.mark.parametrize('shape', [(1, 3, 31, 40), (1, 2, 32, 32), (3, 32, 32)])
+def test_a_compiled_model_checks_its_input_too(shape):
+    torch._dynamo.reset()
+    with pytest.raises(ValueError, match='An input must be a batch of images'):
+        torch.compile(Stepped(num_classes=5).eval(), backend='eager')(torch.zeros(shape))
+
+
 def test_arguments_are_checked():
     for kwargs, match in [
         ({'drop_rate': 1.5}, 'drop_rate'),

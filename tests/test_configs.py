@@ -18,6 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
+from backbones.layers import MixedLIF
 from backbones.mm import build_model
 from tools import mm_config
 
@@ -40,6 +41,7 @@ def test_config_builds_and_agrees_with_itself(path):
         model = build_model(config)
     assert all(p.requires_grad for p in model.parameters())
     if 'backbone' in config.model:
+        assert not any(isinstance(module, MixedLIF) for module in model.modules())  # pictures do not change each other
         for part, channels in mm_runs.taking(config, list(model.backbone.channels)).items():
             assert config.model[part].in_channels == channels
 

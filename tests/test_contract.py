@@ -11,7 +11,8 @@ from torch import nn
 
 import backbones
 from backbones import base
-from registry import SMALL, facts, make, narrow, shape, shortened, variants
+from backbones.build import RATIOS
+from registry import SMALL, facts, make, narrow, shape, shortened, smallest, variants
 
 SIZE = (64, 96)  # height and width in pixels
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
@@ -57,6 +58,17 @@ def test_contract_forward(model, images):
     assert model(images).shape == (2, 7)
     assert model(images).isfinite().all()
     assert torch.allclose(model(images[:1]), model(images)[:1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_contract_num_steps_may_be_set(name, model, images):
+    if not facts(name).num_steps:
+        pytest.skip('has no time')
+    model = copy.deepcopy(model)
+    model.num_steps = 2
+    assert model.num_steps == 2 and model(images[:, :2] if model.clips else images).shape == (2, 7)
+    with pytest.raises(ValueError, match='num_steps'):
+        model.num_steps = 0
 
 
 @torch.no_grad()
@@ -346,6 +358,13 @@ def test_contract_half_precision_of_large_images(name, model, device, dtype):
     assert half.isfinite().all()
     full = model(image)
     assert (half - full).abs().mean() <= 0.1 * full.abs().mean() + 1e-3
+
+
+@pytest.mark.parametrize('wrong', [{'drop_path_rate': 1.0}, *({ratio: 0} for ratio in sorted(RATIOS))], ids=str)
+@pytest.mark.parametrize('every', smallest())
+def test_contract_rates_and_ratios(every, wrong):
+    with pytest.raises(ValueError, match=r'must lie in \[0, 1\)|must be more than 0|takes the arguments'):
+        make(every, **wrong)
 
 
 @pytest.mark.parametrize('every', backbones.list_models())

@@ -76,3 +76,6 @@ def test_mistakes() -> None:
         timm.create_model('spikformer_cifar', encoding='burst')
     with pytest.raises(ValueError, match='at least 1'):
         encode(torch.zeros(1, 3, 4, 4), 0, 'ttfs')
+    model = timm.create_model('spikformer_cifar', encoding='rate', embed_dim=16, depth=1, num_heads=2).eval()
+    with pytest.raises(ValueError, match="export a model with encoding='direct'"):
+        torch.export.export(model, (torch.zeros(1, 3, 32, 32),), strict=False)

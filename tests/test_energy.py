@@ -9,7 +9,7 @@ from torch import nn
 
 import backbones  # noqa: F401 (registers our models)
 from backbones.energy import Constants, account, with_relu
-from backbones.layers import LIF, ConvNorm, Repeat
+from backbones.layers import LIF, NEURONS, ConvNorm, Repeat
 
 
 class Two(nn.Module):
@@ -96,6 +96,14 @@ def test_relu_twin_has_no_neurons() -> None:
     twin = with_relu(model)
     assert not [m for m in twin.modules() if isinstance(m, LIF)] and twin.steps == 1
     assert model.steps == 2 and isinstance(model.first, LIF)
+
+
+@pytest.mark.parametrize('neuron', NEURONS)
+def test_account_of_every_neuron(neuron: str) -> None:
+    """Those with weights for each step too: the network with real activations has none of them."""
+    model = timm.create_model('spikformer_cifar', neuron=neuron, embed_dim=16, depth=1, num_heads=2, num_classes=3)
+    found = account(model.eval(), torch.rand(1, 3, 32, 32))
+    assert found.real_mj > 0 and found.compute_mj > 0
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from backbones.layers import CLIF, GLIF, IF, NEURONS, PSN, Neuron, grouped, neuron_maker
+from backbones.layers import CLIF, EIF, GLIF, IF, ILIF, LIF, NEURONS, PSN, Neuron, grouped, neuron_maker
 
 STEPS, COLUMNS = 4, 40
 
@@ -230,6 +230,22 @@ def test_names() -> None:
     with pytest.raises(ValueError, match='whole number of at least 1'):
         neuron_maker('psn', 0)
     assert all(isinstance(neuron_maker(name, 2, device='meta')(), nn.Module) for name in NEURONS)
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [
+        (lambda: CLIF(4, tau=1.0), 'tau must be more than 1'),
+        (lambda: EIF(4, delta=0.0), 'delta, the sharpness'),
+        (lambda: ILIF(4, levels=0), 'levels, the spikes of a step'),
+        (lambda: LIF(4, alpha=0.0), 'alpha, the sharpness'),
+        (lambda: GLIF(4, tau=2.0), 'between 0 and 1'),
+        (lambda: GLIF(4, gates=(0.6, 0.8)), 'three gates'),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_numbers_that_cannot_be(make, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
 
 
 def test_a_model_that_cannot_run_other_steps_stays_as_it_is() -> None:

@@ -110,7 +110,8 @@ ROWS = {
 }
 
 
-def test_table_has_every_backbone_and_its_parameters() -> None:
+def test_table_has_every_backbone_once_and_its_parameters() -> None:
+    assert all(TEXT.count(f'\n| `{name}` |') == 1 for name in ROWS)
     assert set(ROWS) == set(backbones.list_models())
     for name, (_, parameters, *_) in ROWS.items():
         assert parameters == f'{facts(name).parameters / 1e6:.3f}', name

@@ -135,6 +135,11 @@ def test_matrices_are_kept_for_eager_calls_alone():
     assert fourier(x.double(), 'matmul').dtype == torch.float64
 
 
+class Fft(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return fourier(x, 'fft')
+
+
 def test_mistakes_are_named():
     x, tall = image(4, 4), torch.empty(1, 1, 8192, 4, device='meta')
     transforms: list[Any] = [fourier, cosine, inverse_cosine]
@@ -147,3 +152,7 @@ def test_mistakes_are_named():
         inverse_fourier(torch.empty(1, 1, 16384, 4, device='meta'), 6, 'matmul')
     with pytest.raises(ValueError, match='6 or 7 columns, but width=8'):
         inverse_fourier(x, 8)
+    with pytest.raises(ValueError, match='even number of rows'):
+        inverse_fourier(image(5, 4), 6)
+    with pytest.raises(ValueError, match="use 'auto' or 'matmul'"):
+        torch.export.export(Fft(), (x,))

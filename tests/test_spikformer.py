@@ -215,6 +215,12 @@ def test_published_first_weights() -> None:
     assert timm.create_model('spikformer_imagenet', **SMALL).stages[1].blocks[0].attn.proj.conv.bias is None
 
 
+def test_codes_of_brightness_get_brightness() -> None:
+    for encoding in ('rate', 'ttfs', 'phase'):
+        cfg = timm.data.resolve_model_data_config(timm.create_model('spikformer_cifar', encoding=encoding))
+        assert (cfg['mean'], cfg['std']) == ((0, 0, 0), (1, 1, 1))
+
+
 def test_mistakes() -> None:
     for options, words in (
         ({'embed_dim': 20}, 'an embed_dim that 8 divides'),

@@ -221,5 +221,7 @@ def test_mistakes() -> None:
         SpikingResformer(**{**SMALL, 'group_size': 7})
     with pytest.raises(ValueError, match='num_heads must divide'):
         SpikingResformer(**{**SMALL, 'num_heads': (3, 2, 3)})
+    with pytest.raises(ValueError, match='length must be at least 1'):
+        SpikingResformer(**{**SMALL, 'length': 0})
     with pytest.raises(ValueError, match='whole number of at least 1'):
         SpikingResformer(**SMALL, num_steps=0)

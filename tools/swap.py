@@ -15,7 +15,7 @@ _KEPT_OF_CLASSIFIERS = (
     'train_cfg',
     'with_cal_acc',
 )
-_OPTIONAL = ('img_size', 'drop_path_rate')  # arguments that not every network of timm has
+_OPTIONAL = ('img_size', 'drop_path_rate', 'mixed_batch')  # arguments that not every network of timm has
 
 
 def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
@@ -59,7 +59,8 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
 
 def _swap_maps(model: Any, backbone: Any, name: str) -> None:
     """The backbone of a detector or segmentor, and the channels of what follows it."""
-    kept = _accepted(name, {**{key: backbone[key] for key in _KEPT if key in backbone}, 'model_name': name})
+    kept = {key: backbone[key] for key in _KEPT if key in backbone}
+    kept = _accepted(name, {**kept, 'model_name': name, 'mixed_batch': False})  # pictures must not change each other
     before, after = _levels(backbone), _levels(kept)
     heads = [head for head in (model.get('decode_head'), model.get('auxiliary_head')) if head]
     neck = model.get('neck')

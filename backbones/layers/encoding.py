@@ -21,6 +21,11 @@ def _direct(x: torch.Tensor, num_steps: int) -> list[torch.Tensor]:
 
 def _rate(x: torch.Tensor, num_steps: int) -> list[torch.Tensor]:
     """S[t] = 1 where x > u, else 0, with u uniform in [0, 1) and drawn for each element and step, at every call"""
+    if torch.compiler.is_exporting():
+        raise ValueError(
+            "encoding='rate' draws its spikes at random, so that a file of it could not be compared with the model: "
+            "export a model with encoding='direct', 'ttfs' or 'phase'."
+        )
     return [(x > torch.rand_like(x)).to(x.dtype) for _ in range(num_steps)]
 
 

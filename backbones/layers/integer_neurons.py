@@ -41,6 +41,8 @@ class ILIF(LIF):
 
     def __init__(self, num_steps: int = 4, tau: float = 2.0, v_threshold: float = 1.0, levels: int = 2) -> None:
         super().__init__(num_steps, tau, v_threshold, v_reset=None)
+        if levels < 1:
+            raise ValueError(f'levels, the spikes of a step, must be at least 1, but got {levels}.')
         self.levels = levels
 
     def spike(self, h: torch.Tensor) -> torch.Tensor:

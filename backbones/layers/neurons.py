@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .precision import widened
-from .spiking import LIF, Neuron
+from .spiking import LIF, Neuron, check_tau
 
 __all__ = ['CLIF', 'EIF', 'KLIF', 'PLIF']
 
@@ -77,8 +77,11 @@ class EIF(LIF):
         tau: Time constant of the membrane, in steps, more than 1.
         v_threshold: Charge at which the neuron fires.
         v_reset: Membrane after a spike and before the first step.
-        delta: Sharpness of the exponential.
+        delta: Sharpness of the exponential, more than 0.
         theta: Membrane at which the exponential takes over.
+
+    Raises:
+        ValueError: delta is not more than 0, or an argument of `LIF` cannot be.
 
     Source: Fancyssc/STEP@c0b3193:cls/models/utils/node.py:EIFNode
     """
@@ -93,6 +96,8 @@ class EIF(LIF):
         theta: float = 0.8,
     ) -> None:
         super().__init__(num_steps, tau, v_threshold, v_reset)
+        if not delta > 0:
+            raise ValueError(f'delta, the sharpness of the exponential, must be more than 0, but got {delta}.')
         self.delta, self.theta = delta, theta
 
     def charge(self, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -117,7 +122,7 @@ class CLIF(Neuron):
 
     def __init__(self, num_steps: int = 4, tau: float = 2.0, v_threshold: float = 1.0) -> None:
         super().__init__(num_steps, v_threshold, 'rectangle', 1.0)
-        self.tau = tau
+        self.tau = check_tau(tau)
 
     def steps(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         v = memory = torch.zeros_like(inputs[0])

@@ -79,6 +79,11 @@ def inverse_fourier(spectrum: torch.Tensor, width: Any, backend: Backend = 'auto
             f'A spectrum of {frequencies} columns belongs to a map of {2 * frequencies - 2} or {2 * frequencies - 1} '
             f'columns, but width={width} was given.'
         )
+    if isinstance(spectrum.shape[-2], int) and spectrum.shape[-2] % 2:
+        raise ValueError(
+            f'A spectrum must have an even number of rows, real parts and then imaginary ones, but got '
+            f'{spectrum.shape[-2]}.'
+        )
     size = height, width
     return _run(spectrum, backend, size, size, _fast_inverse_fourier, _inverse_fourier_sides, _is_small)
 
@@ -154,8 +159,13 @@ def _is_short(size: Size) -> bool:
 
 def _takes_fft(backend: str, size: Size, suits: Callable[[Size], bool]) -> bool:
     check_backend(backend)
-    if backend == 'fft' or (backend == 'auto' and torch.compiler.is_exporting()):
-        return backend == 'fft'
+    if torch.compiler.is_exporting():
+        if backend == 'fft':
+            raise ValueError("backend='fft' cannot be exported, since runtimes lack it: use 'auto' or 'matmul'.")
+        if backend == 'auto':
+            return False
+    if backend == 'fft':
+        return True
     if backend == 'auto':
         return not suits(size)
     height, width = size

@@ -89,7 +89,7 @@ class Neuron(nn.Module):
         (T * B, ...) -> (T * B, ...), in the type of the input.
 
     Raises:
-        ValueError: T is not a whole number of at least 1, or the surrogate is unknown.
+        ValueError: T is not a whole number of at least 1, alpha is not positive, or the surrogate is unknown.
     """
 
     def __init__(
@@ -97,6 +97,8 @@ class Neuron(nn.Module):
     ) -> None:
         super().__init__()
         surrogate_gradient(surrogate)
+        if not alpha > 0:
+            raise ValueError(f'alpha, the sharpness of the surrogate gradient, must be more than 0, but got {alpha}.')
         self.v_threshold, self.surrogate, self.alpha = v_threshold, surrogate, alpha
         self.num_steps = check_steps(num_steps)
 
@@ -109,7 +111,7 @@ class Neuron(nn.Module):
         self.num_steps = check_steps(num_steps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.compiler.is_compiling() and x.shape[0] % self.num_steps:
+        if not torch.compiler.is_exporting() and x.shape[0] % self.num_steps:
             raise ValueError(
                 f'A neuron of {self.num_steps} time steps needs (T * B, ...) with a first axis that {self.num_steps} '
                 f'divides, but got shape {tuple(x.shape)}: repeat or stack the steps in front of the batch.'
@@ -209,6 +211,17 @@ class IF(Neuron):
         return h - s * (h - self.v_reset) if self.v_reset else h - s * h
 
 
+def check_tau(tau: float) -> float:
+    """The time constant of a membrane, in steps, if it is one.
+
+    Raises:
+        ValueError: It is not more than 1.
+    """
+    if not tau > 1:
+        raise ValueError(f'tau must be more than 1 step, but got {tau}: a neuron that forgets nothing is an IF.')
+    return tau
+
+
 class LIF(IF):
     """Leaky integrate-and-fire neuron.
 
@@ -245,9 +258,7 @@ class LIF(IF):
         alpha: float = 4.0,
     ) -> None:
         super().__init__(num_steps, v_threshold, v_reset, detach_reset, surrogate, alpha)
-        if not tau > 1:
-            raise ValueError(f'tau must be more than 1 step, but got {tau}: a neuron that forgets nothing is an IF.')
-        self.tau, self.decay_input = tau, decay_input
+        self.tau, self.decay_input = check_tau(tau), decay_input
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         plain = type(self) is LIF and self.v_reset == 0 and self.decay_input and self.detach_reset

@@ -88,6 +88,11 @@ class GLIF(_Timed):
         **dd: Any,
     ) -> None:
         super().__init__(num_steps, threshold, 'rectangle', 1.0)
+        if len(gates) != 3 or not all(0 < value < 1 for value in (*gates, tau, threshold, conduct)):
+            raise ValueError(
+                'GLIF needs three gates, and they, tau, threshold and conduct between 0 and 1, but got '
+                f'gates={gates}, tau={tau}, threshold={threshold} and conduct={conduct}.'
+            )
         for name, share in zip(('leak_gate', 'input_gate', 'reset_gate'), gates, strict=True):
             logit = torch.tensor(-_logit((share + 0.5) / 2), **dd)
             self.register_parameter(name, nn.Parameter(logit, requires_grad=False))

@@ -317,6 +317,9 @@ default_cfgs = generate_default_cfgs(
 
 
 def _spikformer(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    if kwargs.get('encoding', 'direct') != 'direct':  # these read brightness from 0 to 1
+        plain = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}
+        kwargs['pretrained_cfg_overlay'] = {**plain, **(kwargs.get('pretrained_cfg_overlay') or {})}
     return create(Spikformer, variant, pretrained, checkpoint_filter_fn, **kwargs)
 
 

@@ -145,7 +145,7 @@ class SpikingResformer(StagedBackbone):
             clips=clips,
         )
         dd: dict[str, Any] = {'device': device, 'dtype': dtype}
-        _check(dims, depths, num_heads, patch_sizes, ratio, group_size)
+        _check(dims, depths, num_heads, patch_sizes, ratio, group_size, length)
         self.head_bias = head_bias
         neuron: Any = partial(LIF, num_steps, surrogate=surrogate, alpha=alpha)
         if learn_tau:
@@ -158,7 +158,7 @@ class SpikingResformer(StagedBackbone):
         for i, (dim, depth, heads, patch) in enumerate(zip(dims, depths, num_heads, patch_sizes, strict=True)):
             reduction = (1 if small else 4) * 2**i
             blocks: list[nn.Module] = []
-            patches = length or _covering(self.img_size, reduction, patch)
+            patches = _covering(self.img_size, reduction, patch) if length is None else length
             for _ in range(depth):
                 rate = next(rates)
                 blocks.append(DualSpikeAttention(dim, heads, patch, patches, neuron, rate, **dd))
@@ -197,7 +197,10 @@ def _check(
     patch_sizes: Sequence[int],
     ratio: int,
     group_size: int,
+    length: int | None,
 ) -> None:
+    if length is not None and length < 1:
+        raise ValueError(f'length must be at least 1 patch, or None for those of img_size, but got {length}.')
     lengths = {len(values) for values in (dims, depths, num_heads, patch_sizes)}
     if len(lengths) != 1 or not dims or min(*dims, *depths, *patch_sizes, ratio, group_size) < 1:
         raise ValueError(
