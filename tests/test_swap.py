@@ -12,6 +12,7 @@ pytest.importorskip('mmpretrain')
 
 import mm_runs
 import safetensors.torch
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -67,6 +68,38 @@ def test_dense(path: str, name: str) -> None:
         assert model.decode_head.in_channels == channels
         assert model.auxiliary_head.in_channels == channels[model.auxiliary_head.in_index]
     assert model.backbone.get('drop_path_rate', 0.1) == 0.1
+
+
+def test_the_neck_makes_the_coarsest_level_as_before() -> None:
+    """By pooling, where the new backbone gives as many maps as the old one."""
+    path = 'configs/detection/mask-rcnn_swin_tiny_fpn_1x_coco.py'
+    before = Config.fromfile(path).model.neck
+    for name in ('ms_mlp_tiny', 'poolformer_s12'):
+        neck = swapped(path, name)[0].neck
+        assert {**neck, 'in_channels': before.in_channels} == before
+
+
+def test_a_start_from_published_weights_is_not_lost_without_a_word(capsys: pytest.CaptureFixture) -> None:
+    for path in (
+        'configs/detection/mask-rcnn_affnet_et_fpn_1x_coco.py',
+        'configs/segmentation/upernet_swin_tiny_160k_ade20k.py',
+    ):
+        assert 'init_cfg' not in swapped(path, 'spartan_t')[0].backbone
+        assert '--backbone spartan_t starts from random weights' in capsys.readouterr().err
+
+
+def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
+    (tmp_path / 'official.pth').touch()
+    for path in ('configs/detection/mask-rcnn_affnet_et_fpn_1x_coco.py', 'configs/classification/affnet_et_imagenet.py'):
+        config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'official.pth'))
+        found = config.get('data_preprocessor') or config.model.data_preprocessor
+        cfg = timm.models.get_pretrained_cfg('spartan_t')
+        assert (found['mean'], found['std']) == ([255 * v for v in cfg.mean], [255 * v for v in cfg.std])
+
+
+def test_maps_of_one_stride_are_refused() -> None:
+    model, mistake = swapped('configs/segmentation/deeplabv3_affnet_et_40k_ade20k.py', 'resnet18')
+    assert model is None and 'a stride each, but this one has the strides 4, 8, 16, 16' in mistake
 
 
 @pytest.mark.parametrize('name', [*variants(pictures=True), *OTHERS])

@@ -111,6 +111,15 @@ def test_another_seed_gives_another_result(whole):
         _hold_together('whole/epoch_1.pth', 'other/epoch_1.pth', whole)
 
 
+def test_a_training_is_never_written_over_nor_taken_for_another(whole, capsys):
+    config, before = str(whole / 'own.py'), (whole / 'whole' / 'epoch_2.pth').read_bytes()
+    assert _train(config, whole, 1, 'whole') == 2
+    assert 'must hold no other training, but holds epoch_2.pth: go on from it with --resume' in _said(capsys)
+    assert _train(config, whole, 3, 'whole', '--resume', options=['model.num_classes=11']) == 2
+    assert 'must be of the model of this config, but 2 weights are not (head.' in _said(capsys)
+    assert (whole / 'whole' / 'epoch_2.pth').read_bytes() == before
+
+
 # An odd number of batches for two workers: what one makes in the whole training, the other makes in a resumed one.
 WORKERS = {
     'epoch': (CLASSIFICATION, ['train_dataloader.persistent_workers=True', 'train_dataloader.dataset.indices=6'], 1, 2),
@@ -274,10 +283,10 @@ def test_pictures_that_cannot_be_read_are_refused_or_skipped(cifar, capsys):
     assert '2 of 6 pictures' in capsys.readouterr().err
     assert read_checkpoint(cifar / 'work' / 'epoch_1.pth')['meta']['iter'] == 2  # four pictures, two at a time
 
-    assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', '--no-check', options=options) == 2
+    assert _train(CLASSIFICATION, cifar, 1, 'other', '--unreadable', 'skip', '--no-check', options=options) == 2
     assert '--no-check' in _said(capsys)
     _cut(cifar / 'cifar10' / 'test' / 'airplane' / '0.jpg')
-    assert _train(CLASSIFICATION, cifar, 1, 'work', '--unreadable', 'skip', options=options) == 2
+    assert _train(CLASSIFICATION, cifar, 1, 'other', '--unreadable', 'skip', options=options) == 2
     assert 'val_dataloader: 1 of 2' in _said(capsys)
 
 

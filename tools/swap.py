@@ -1,6 +1,7 @@
 """`--backbone NAME`: another backbone in a config, with all that follows from it."""
 
 import copy
+import sys
 from typing import Any
 
 # What a config says of its backbone that holds for any other; the rest is of that one alone.
@@ -44,6 +45,9 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
         kept = _accepted(name, {**kept, 'model_name': name})
         if weights:
             kept.update(pretrained=True, pretrained_cfg_overlay={'file': weights})
+            _normalise_as(config, name)
+        elif model.get('pretrained') and model.model_name != name:
+            _warn(name, model.model_name)
         _replace(model, kept)
         return
     backbone = model.get('backbone')
@@ -51,10 +55,31 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
         raise ValueError(
             '--backbone takes a config of a TimmClassifier, or one with a backbone of the type TimmFeatures.'
         )
+    if not weights and backbone.get('init_cfg') and backbone.get('model_name') != name:
+        _warn(name, backbone.model_name)
     if backbone.get('model_name') != name:
         _swap_maps(model, backbone, name)
     if weights:
         backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': weights}
+        _normalise_as(config, name)
+
+
+def _warn(name: str, before: str) -> None:
+    print(
+        f'--backbone {name} starts from random weights, since those that the config names are of {before}: '
+        '--init FILE gives it its own.',
+        file=sys.stderr,
+    )
+
+
+def _normalise_as(config: Any, name: str) -> None:
+    """Pictures reach the weights of a network as they did when these were trained."""
+    import timm
+
+    cfg = timm.models.get_pretrained_cfg(name)
+    for settings in (config.get('data_preprocessor'), config.model.get('data_preprocessor')):
+        if cfg is not None and settings and len(settings.get('mean') or ()) == len(cfg.mean):
+            settings['mean'], settings['std'] = ([255 * value for value in values] for values in (cfg.mean, cfg.std))
 
 
 def _swap_maps(model: Any, backbone: Any, name: str) -> None:
@@ -65,6 +90,11 @@ def _swap_maps(model: Any, backbone: Any, name: str) -> None:
     heads = [head for head in (model.get('decode_head'), model.get('auxiliary_head')) if head]
     neck = model.get('neck')
     wanted = _wanted(before, neck)
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(
+            f'--backbone takes a config whose maps have a stride each, but this one has the strides {_words(wanted)}: '
+            'give another config.'
+        )
     levels = [max(i for i, (stride, _) in enumerate(after) if stride == s) for s in wanted if s in dict(after)]
     found = [after[i][0] for i in levels]
     if not found or found != wanted[: len(found)] or (neck is None and found != wanted):
@@ -76,9 +106,10 @@ def _swap_maps(model: Any, backbone: Any, name: str) -> None:
     _replace(backbone, {**kept, 'out_indices': tuple(levels)})
     if neck is not None:
         neck['in_channels'] = channels
+        used = len(before) - neck.get('start_level', 0)
         for key in ('start_level', 'end_level'):
             neck.pop(key, None)
-        if len(channels) < neck['num_outs'] and not neck.get('add_extra_convs'):
+        if len(channels) < min(used, neck['num_outs']) and not neck.get('add_extra_convs'):
             neck['add_extra_convs'] = 'on_output'
         return
     for head in heads:

@@ -6,6 +6,7 @@ python tools/train.py CONFIG --resume                      # go on from the last
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
+import copy
 import errno
 import sys
 from pathlib import Path
@@ -64,6 +65,8 @@ def main(args: list[str] | None = None) -> int:
 def _train(options) -> None:
     config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
+    if not options.resume:
+        _check_unused(Path(config.work_dir))
     _check_data(config, options)
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)
@@ -80,6 +83,16 @@ def _train(options) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ValueError(_full_disk(Path(config.work_dir))) from error
+
+
+def _check_unused(folder: Path) -> None:
+    """A training must not write over another one."""
+    last = mm_config.last_checkpoint(folder)
+    if last is not None:
+        raise ValueError(
+            f'--work-dir {folder} must hold no other training, but holds {last.name}: go on from it with --resume, name '
+            'another folder, or remove this one'
+        )
 
 
 def _runner(config):
@@ -146,6 +159,25 @@ def _scale_rate(config) -> None:
     config.auto_scale_lr.enable = True
 
 
+def _check_same_model(config, path, state) -> None:
+    import torch
+
+    from backbones.mm import build_model
+
+    settings = copy.deepcopy(config)
+    if settings.model.get('pretrained'):
+        settings.model.pretrained = False
+    with torch.device('meta'):
+        wanted = {key: value.shape for key, value in build_model(settings).state_dict().items()}
+    given = {key: value.shape for key, value in state.items()}
+    other = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+    if other:
+        raise ValueError(
+            f'--resume: {path} must be of the model of this config, but {len(other)} weights are not ({other[0]}, ...): '
+            'give the config, --backbone and --cfg-options that it was trained with'
+        )
+
+
 def _resume(config, source: str) -> None:
     """Check the checkpoint before the runner reads it, since mmengine would fall back to unsafe unpickling."""
     from backbones.mm import read_checkpoint
@@ -159,6 +191,8 @@ def _resume(config, source: str) -> None:
         raise ValueError(
             f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
         )
+    if not config.get('runner_type'):  # a strategy may keep its weights in parts
+        _check_same_model(config, path, checkpoint['state_dict'])
     config.resume, config.load_from = True, str(path)
     randomness = config.setdefault('randomness', {})
     if randomness.get('seed') is None:  # drawn when the training began; the order of the pictures hangs on it

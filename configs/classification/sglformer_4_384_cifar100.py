@@ -10,3 +10,4 @@ data_preprocessor = dict(num_classes=100)
 train_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 val_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(weight_decay=0.05))

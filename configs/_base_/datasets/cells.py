@@ -5,7 +5,7 @@ Cells have no orientation, so flips go both ways.
 
 dataset_type = 'CustomDataset'
 data_root = 'data/cells/'
-classes = ['RBC', 'WBC', 'Platelets']
+classes = ['Platelets', 'RBC', 'WBC']  # mmpretrain numbers folders in the order of their names
 data_preprocessor = dict(num_classes=3, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 train_pipeline = [
