@@ -88,8 +88,8 @@ def load_checkpoint(path: str | os.PathLike, hash_prefix: str | None = None) -> 
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f'{path} must hold tensors and plain containers alone, but it is no weight file or asks to run code: '
-            f'{_first_line(error)} Nothing in it was run.'
+            f'{path} must hold tensors and plain containers alone, but it is no weight file or asks to run code; '
+            'nothing in it was run. Give another file.'
         ) from error
     except (
         RuntimeError,

@@ -131,6 +131,7 @@ def test_writing_on_every_colour_can_be_read() -> None:
     [
         (['--checkpoint', 'nowhere.safetensors'], 'there is no checkpoint nowhere.safetensors'),
         (['--config', 'nowhere.py'], 'there is no config nowhere.py'),
+        (['--config', str(demo.ROOT / 'configs/segmentation/fpn_lsnet_t_nuclei.py')], 'has a BaseSegDataset'),
         (['--images', '0'], '--images must be at least 1'),
         (['--device', 'cuda:99'], '--device cuda:99 cannot be used here'),
         (['--device', 'toaster'], '--device toaster cannot be used here'),

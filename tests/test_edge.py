@@ -27,10 +27,14 @@ CLASSES = ['red', 'white', 'platelet']
 
 
 def write(
-    folder: Path, nodes: list, outputs: list, constants: dict[str, np.ndarray] | None = None, side: Any = 'height'
+    folder: Path,
+    nodes: list,
+    outputs: list,
+    constants: dict[str, np.ndarray] | None = None,
+    size: tuple = ('height', 'width'),
 ) -> Path:
     """A file of a few operators that takes `input`."""
-    axes = ['batch', 3, side, side if isinstance(side, int) else 'width']
+    axes = ['batch', 3, *size]
     graph = helper.make_graph(
         nodes,
         'graph',
@@ -70,8 +74,7 @@ def classifier(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def detector(tmp_path: Path) -> Path:
+def detect(folder: Path, size: tuple = ('height', 'width')) -> Path:
     """Finds the same three boxes everywhere, one of them faint, with masks of their left halves."""
     dets = np.array([[[10, 10, 50, 30, 0.9], [5, 5, 25, 25, 0.2], [0, 0, 8, 8, 0.8], [0, 0, 0, 0, 0]]], np.float32)
     masks = np.zeros((1, 4, 4, 4), np.float32)
@@ -79,9 +82,14 @@ def detector(tmp_path: Path) -> Path:
     given = {'dets0': dets, 'labels0': np.array([[0, 1, 2, -1]]), 'masks0': masks}
     nodes = [helper.make_node('Identity', [name], [name[:-1]]) for name in given]
     outputs = [('dets', TensorProto.FLOAT, 3), ('labels', TensorProto.INT64, 2), ('masks', TensorProto.FLOAT, 4)]
-    path = write(tmp_path, nodes, outputs, given)
+    path = write(folder, nodes, outputs, given, size)
     card(path, 'detector', {'mode': 'keep_ratio', 'interpolation': 'bilinear', 'scale': [64, 48]}, [3, 48, 64])
     return path
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    return detect(tmp_path)
 
 
 @pytest.fixture
@@ -156,24 +164,39 @@ def test_resizes_as_opencv_does(before: tuple[int, int], after: tuple[int, int],
 
 @pytest.mark.parametrize('interpolation', ['bicubic', 'bilinear'])
 @pytest.mark.parametrize('size', [(224, 224), (64, 64), (96, 160)])
-def test_cuts_as_timm_does(size: tuple[int, int], interpolation: str) -> None:
+@pytest.mark.parametrize(('mode', 'crop_mode'), [('crop', 'center'), ('squash', 'squash')])
+def test_cuts_as_timm_does(mode: str, crop_mode: str, size: tuple[int, int], interpolation: str) -> None:
     from timm.data import create_transform
 
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     facts = {
         'size': (3, *size),
-        'resize': {'mode': 'crop', 'interpolation': interpolation, 'crop_pct': 0.9},
+        'resize': {'mode': mode, 'interpolation': interpolation, 'crop_pct': 0.9},
         'pixel_range': [0, 1],
         'mean': mean,
         'std': std,
     }
-    transform: Any = create_transform((3, *size), crop_pct=0.9, interpolation=interpolation, mean=mean, std=std)
+    rule = {'crop_pct': 0.9, 'crop_mode': crop_mode, 'interpolation': interpolation}
+    transform: Any = create_transform((3, *size), **rule, mean=mean, std=std)
     with Image.open(sorted(PHOTOGRAPHS.iterdir())[0]) as file:
         image = file.convert('RGB')
     for picture in (image, image.rotate(90, expand=True).crop((0, 0, 300, 401))):
         given = edge.prepare(picture, facts).tensor
         assert given.dtype == np.float32
         assert torch.allclose(torch.from_numpy(given[0]), transform(picture), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(('crop_mode', 'mode'), [('center', 'crop'), ('squash', 'squash'), ('border', None)])
+def test_cards_name_the_rule_of_timm(crop_mode: str, mode: str | None) -> None:
+    """No rule rather than a wrong one: what 'border' does no card can say."""
+    import timm
+
+    from backbones.deploy import export
+
+    model = timm.create_model('test_resnet', pretrained_cfg_overlay={'crop_mode': crop_mode, 'crop_pct': 0.9})
+    rule = export._resize(model)
+    assert (rule and rule['mode']) == mode
+    assert rule is None or (rule['crop_pct'] == 0.9 and rule['interpolation'] in edge.MODES[rule['mode']])
 
 
 def test_prepares_as_the_demo_does() -> None:
@@ -246,6 +269,27 @@ def test_stretch_and_pad() -> None:
     assert inside.tensor[0, :, 0, 0].tolist() == [30, 20, 10] and (inside.tensor[0, :, 32:] == 8).all()
 
 
+@pytest.mark.parametrize('pad', [{}, {'pad_to': 32}])
+def test_fits_into_a_file_of_one_shape(pad: dict) -> None:
+    facts: dict[str, Any] = {'size': [3, 48, 64], 'pixel_range': [0, 255], 'mean': [8, 8, 8], 'std': [2, 2, 2]}
+    facts['resize'] = {'mode': 'keep_ratio', 'scale': [64, 48], **pad}
+    sizes = {(128, 96): (48, 64), (96, 128): (48, 36), (100, 100): (48, 48), (300, 50): (11, 64), (500, 1): (1, 64)}
+    for (wide, tall), size in sizes.items():
+        given = edge.prepare(Image.new('RGB', (wide, tall), (10, 20, 30)), facts, (48, 64))
+        assert (given.tensor.shape, given.size) == ((1, 3, 48, 64), size)
+        assert given.factors == (size[1] / wide, size[0] / tall)
+        inside = given.tensor[0, :, : size[0], : size[1]]
+        assert (inside == np.array([1, 6, 11])[:, None, None]).all()
+        assert np.count_nonzero(given.tensor) == inside.size
+    # no larger than the card says, and as pad says, though a picture on end would take the sides the other way round
+    assert edge.prepare(Image.new('RGB', (128, 96)), facts, (96, 96)).size == (48, 64)
+    facts['resize']['mode'] = 'pad'
+    assert edge.prepare(Image.new('RGB', (96, 128)), facts, (48, 64)).tensor.shape == (1, 3, 48, 64)
+    # without a fixed shape both rules count
+    facts['resize'] = {'mode': 'pad', 'pad_to': 32}
+    assert edge.prepare(Image.new('RGB', (64, 20)), facts).tensor.shape == (1, 3, 64, 64)
+
+
 RUNNABLE = mm_runs.RUNNABLE.values()
 GREY = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'  # pads its pictures with a colour
 
@@ -274,7 +318,8 @@ def test_prepares_as_the_config_does(source: str, tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (12, 18, 3), np.uint8)
     Image.fromarray(picture).resize((400, 260), Image.Resampling.BICUBIC).save(tmp_path / 'picture.png')
     given = edge.prepare(Image.open(tmp_path / 'picture.png'), {**facts, 'mean': [0], 'std': [1]}).tensor[0]
-    expected = Compose(steps)({'img_path': str(tmp_path / 'picture.png'), 'img_id': 0})['inputs'].numpy()
+    packed: Any = Compose(steps)({'img_path': str(tmp_path / 'picture.png'), 'img_id': 0})
+    expected = packed['inputs'].numpy()
     assert given.shape == expected.shape
     assert np.abs(given - expected).max() <= 2  # timm's own cut has pillow's filter
 
@@ -320,6 +365,42 @@ def test_classes_of_pixels(output: str, picture: Path, tmp_path: Path) -> None:
         assert (np.asarray(numbers) == 1).all()
 
 
+def test_boxes_and_masks_in_a_file_of_one_shape(tmp_path: Path) -> None:
+    """A picture on end fills 48 rows and 36 of 64 columns: one box reaches beyond them, another is added there."""
+    path = detect(tmp_path, (48, 64))
+    proto = onnx.load(path)
+    (dets,) = (entry for entry in proto.graph.initializer if entry.name == 'dets0')
+    values = onnx.numpy_helper.to_array(dets).copy()
+    values[0, 1] = 40, 5, 60, 25, 0.9
+    dets.CopyFrom(onnx.numpy_helper.from_array(values, 'dets0'))
+    onnx.save(proto, path)
+    card(path, 'detector', {'mode': 'keep_ratio', 'interpolation': 'bilinear', 'scale': [64, 48]}, [3, 48, 64])
+    Image.new('RGB', (96, 128)).save(tmp_path / 'tall.png')
+    assert edge.main([str(path), str(tmp_path / 'tall.png'), '--output', str(tmp_path / 'out')]) == 0
+    (found,) = json.loads((tmp_path / 'out/results.json').read_text()).values()
+    first, second = found['instances']
+    assert first['box'] == pytest.approx([10 / 0.375, 10 / 0.375, 96, 30 / 0.375], abs=0.01)
+    assert abs(first['pixels'] - 20 * 20 / 0.375**2) <= 200  # half of the whole box
+    assert second['label'] == 'platelet' and abs(second['pixels'] - (8 / 0.375) ** 2 / 2) <= 60
+
+
+@pytest.mark.parametrize('output', ['logits', 'mask'])
+def test_classes_in_a_file_of_one_shape(output: str, tmp_path: Path) -> None:
+    """Red above, green below, and nothing of the blue that it is padded with."""
+    node = helper.make_node('ArgMax', ['input'], ['mask'], axis=1, keepdims=0)
+    if output == 'logits':
+        node = helper.make_node('Identity', ['input'], ['logits'])
+    kind, rank = (TensorProto.FLOAT, 4) if output == 'logits' else (TensorProto.INT64, 3)
+    path = write(tmp_path, [node], [(output, kind, rank)], size=(48, 64))
+    card(path, 'segmentor', {'mode': 'keep_ratio', 'scale': [64, 48], 'pad_value': [0, 0, 255]}, [3, 48, 64])
+    image = Image.new('RGB', (96, 128), (255, 0, 0))
+    image.paste((0, 255, 0), (0, 64, 96, 128))
+    image.save(tmp_path / 'tall.png')
+    assert edge.main([str(path), str(tmp_path / 'tall.png'), '--output', str(tmp_path / 'out')]) == 0
+    (found,) = json.loads((tmp_path / 'out/results.json').read_text()).values()
+    assert found['shares'] == {'red': 0.5, 'white': 0.5}
+
+
 def test_without_a_card_the_metadata_counts(classifier: Path, picture: Path, tmp_path: Path) -> None:
     facts = json.loads(classifier.with_suffix('.json').read_text())
     proto = onnx.load(classifier)
@@ -336,7 +417,7 @@ def test_without_a_card_the_metadata_counts(classifier: Path, picture: Path, tmp
 
 def test_a_batch_that_is_fixed_is_filled(tmp_path: Path, picture: Path) -> None:
     node = helper.make_node('ReduceMean', ['input', 'axes'], ['output'], keepdims=0)
-    path = write(tmp_path, [node], [('output', TensorProto.FLOAT, 2)], {'axes': np.array([2, 3])}, 32)
+    path = write(tmp_path, [node], [('output', TensorProto.FLOAT, 2)], {'axes': np.array([2, 3])}, (32, 32))
     proto = onnx.load(path)
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     onnx.save(proto, path)
@@ -344,6 +425,108 @@ def test_a_batch_that_is_fixed_is_filled(tmp_path: Path, picture: Path) -> None:
     assert edge.main([str(path), str(picture), '--output', str(tmp_path / 'out')]) == 0
     card(path, 'classifier', {'mode': 'crop'}, [3, 48, 48])
     assert edge.main([str(path), str(picture), '--output', str(tmp_path / 'out')]) == 2
+
+
+# Which pictures are read, and what is written
+
+
+@pytest.mark.parametrize(('kind', 'ending'), [('I;16', 'png'), ('I;16B', 'tif')])
+def test_of_16_bits_the_upper_8_count(kind: str, ending: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (12, 20), np.uint16)
+    image = Image.frombytes(kind, (20, 12), values.astype('>u2' if kind.endswith('B') else '<u2').tobytes())
+    path = tmp_path / f'grey.{ending}'
+    image.save(path)
+    with Image.open(path) as file:
+        assert file.mode == kind
+    given = np.asarray(edge._read(path))
+    assert (given == (values >> 8)[..., None]).all() and given.shape == (12, 20, 3)
+    cv2 = pytest.importorskip('cv2')
+    assert (given == cv2.imread(str(path))).all()
+
+
+def test_of_16_bits_a_quarter_turn(tmp_path: Path) -> None:
+    values, turn = np.arange(6, dtype=np.uint16).reshape(2, 3) << 8, Image.Exif()
+    turn[0x112] = 6
+    Image.fromarray(values).save(tmp_path / 'grey.png', exif=turn)
+    assert (np.asarray(edge._read(tmp_path / 'grey.png'))[..., 0] == np.rot90(values >> 8, -1)).all()
+
+
+@pytest.mark.parametrize('mode', ['I', 'F'])
+def test_pixels_without_a_range_are_skipped(
+    mode: str, classifier: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    picture.rename(folder / 'picture.png')
+    Image.new(mode, (40, 40), 1).save(folder / 'odd.tif')
+    assert edge.main([str(classifier), str(folder), '--output', str(tmp_path / 'out')]) == 0
+    told = capsys.readouterr()
+    assert f'odd.tif is skipped: it cannot be read as a picture: mode {mode} does not tell' in told.err
+    assert '1 pictures, 1 skipped' in told.out
+    assert list(json.loads((tmp_path / 'out/results.json').read_text())) == ['picture.png']
+
+
+def test_a_picture_that_does_not_run_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Of a file that says it takes all sizes."""
+    nodes = [
+        helper.make_node('Add', ['input', 'map'], ['sum']),
+        helper.make_node('ReduceMean', ['sum', 'axes'], ['output'], keepdims=0),
+    ]
+    constants = {'map': np.zeros((1, 3, 48, 64), np.float32), 'axes': np.array([2, 3])}
+    path = write(tmp_path, nodes, [('output', TensorProto.FLOAT, 2)], constants)
+    card(path, 'classifier', {'mode': 'keep_ratio', 'scale': [64, 48]}, [3, 48, 64])
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for name, size in {'a': (128, 96), 'b': (96, 96), 'c': (64, 48)}.items():
+        Image.new('RGB', size).save(folder / f'{name}.png')
+    command = [str(path), str(folder), '--output', str(tmp_path / 'out')]
+    assert edge.main(command) == 0
+    told = capsys.readouterr()
+    assert 'b.png is skipped: the model does not run on (1, 3, 48, 48)' in told.err and told.err.count('\n') == 1
+    assert '2 pictures, 1 skipped' in told.out
+    assert list(json.loads((tmp_path / 'out/results.json').read_text())) == ['a.png', 'c.png']
+    for name in ('a', 'c'):
+        (folder / f'{name}.png').unlink()
+    assert edge.main(command) == 2
+
+
+def test_results_outlive_a_drawing_that_cannot_be_written(classifier: Path, picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for name in ('a.png', 'b.png'):
+        (folder / name).write_bytes(picture.read_bytes())
+    (tmp_path / 'out/b.png').mkdir(parents=True)
+    assert edge.main([str(classifier), str(folder), '--output', str(tmp_path / 'out')]) == 2
+    assert list(json.loads((tmp_path / 'out/results.json').read_text())) == ['a.png', 'b.png']
+
+
+def test_never_writes_over_what_it_reads(
+    classifier: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / 'pictures'
+    (folder / 'inner').mkdir(parents=True)
+    mine = picture.rename(folder / 'inner/mine.png')
+    (tmp_path / 'link').symlink_to(folder)
+    Image.new('RGB', (40, 40)).save(folder / 'a.bmp')
+    before = mine.read_bytes()
+    for given, output in [(mine, mine.parent), (folder, folder), (folder, tmp_path / 'link')]:
+        refuse(capsys, 'nothing that is read may be overwritten', classifier, given, '--output', output)
+    other = classifier.rename(classifier.with_name('results.onnx'))
+    card_of = classifier.with_suffix('.json').rename(other.with_suffix('.json'))
+    refuse(capsys, 'results.json would be', other, mine, '--output', other.parent)
+    assert mine.read_bytes() == before and 'sha256' in card_of.read_text()
+    assert sorted(path.name for path in folder.rglob('*') if path.is_file()) == ['a.bmp', 'mine.png']
+
+
+def test_own_drawings_are_no_pictures(classifier: Path, picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    picture.rename(folder / 'mine.png')
+    for _ in range(2):
+        assert edge.main([str(classifier), str(folder), '--output', str(folder / 'out')]) == 0
+        assert list(json.loads((folder / 'out/results.json').read_text())) == ['mine.png']
+    # pictures in a folder below --output are none of its own
+    assert edge.main([str(classifier), str(folder), '--output', str(tmp_path)]) == 0
 
 
 # Mistakes
@@ -386,6 +569,15 @@ def test_mistakes_are_sentences(classifier: Path, picture: Path, tmp_path: Path,
         ({'input': {**facts['input'], 'normalize': False}}, 'say mean, std'),
         ({'input': {**facts['input'], 'resize': {'mode': 'shrink'}}}, 'one of the modes crop'),
         ({'input': {**facts['input'], 'resize': {'mode': 'pad', 'interpolation': 'nearest'}}}, 'pad (bilinear or '),
+        ({'input': {**facts['input'], 'resize': 'crop'}}, 'modes crop (bicubic or bilinear), squash'),
+        ({'input': {**facts['input'], 'size': 3}}, 'pictures cannot be prepared as'),
+        ({'input': {**facts['input'], 'size': [2, 32, 32]}}, 'size must be (1 or 3, height, width)'),
+        ({'input': {**facts['input'], 'pixel_range': 1}}, 'pictures cannot be prepared as'),
+        ({'input': [1]}, 'must hold a list of objects files and an object input'),
+        ({'files': 3}, 'must hold a list of objects files and an object input'),
+        ({'files': ['x']}, 'must hold a list of objects files and an object input'),
+        ({'classes': 3}, 'classes must be a list of names'),
+        ({'kind': ['detector']}, 'but gives output'),
         ({'kind': 'detector'}, 'is a detector, but gives output'),
         ({'kind': 'segmentor'}, 'is a segmentor, but gives output'),
     ]:

@@ -1,5 +1,6 @@
 """`tools/export.py`: other forms of the file, and what does not go together."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
+import mm_runs
 import onnx
 import torch
 from safetensors.torch import save_file
@@ -61,6 +63,53 @@ def test_a_name_that_is_taken_is_refused_before_any_work(
     assert tool.main(words(folder, tmp_path / 'model.xml', '--format', 'openvino')) == 2
     assert 'is the card of model.onnx' in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_stands_in_the_way_of_a_second_file_is_told_before_the_first(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / 'model_half.json').write_text('{}')
+    flags = '--half', '--tensorrt', '--calibration', str(folder)
+    assert tool.main(words(folder, tmp_path / 'model.onnx', *flags)) == 2
+    assert 'model_half.json' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['model_half.json']
+
+
+def test_command_lines_hold_names_with_spaces(folder: Path, tmp_path: Path) -> None:
+    assert tool.main(words(folder, tmp_path / 'my model.onnx', '--tensorrt')) == 0
+    lines = (tmp_path / 'my model.trt.txt').read_text().splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith('trtexec')]
+    assert commands and all('--onnx=my model.onnx' in command for command in commands)
+
+
+def test_pictures_have_the_size_and_the_batch_of_the_file(folder: Path, tmp_path: Path) -> None:
+    settings = [f'{key}={value}' for key, value in NARROW['affnet'].items()]
+    model = ['--model', 'affnet_et', '--model-kwargs', *(word.replace(' ', '').strip('()') for word in settings)]
+    shape = ['--static', '--batch-size', '2', '--img-size', '64', '96']
+    measured = ['--half', '--calibration', str(folder), '--samples', str(folder), '--images', '3']
+    assert tool.main([*model, *shape, *measured, '--output', str(tmp_path / 'model.onnx')]) == 0
+    assert read_card(tmp_path / 'model.onnx')['input']['shape'] == [2, 3, 64, 96]
+
+
+def test_a_picture_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / 'x.png').write_bytes((folder / '0.png').read_bytes()[:-900])
+    assert tool.main(words(folder, tmp_path / 'model.onnx', '--half', '--calibration', str(tmp_path))) == 2
+    assert f'{tmp_path / "x.png"} must be a whole picture' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('path', ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', *mm_runs.RUNNABLE.values()])
+def test_the_card_of_another_size_says_so(path: str) -> None:
+    for package in ('mmdet', 'mmseg', 'mmpretrain'):
+        pytest.importorskip(package)
+    from mmengine.config import Config
+
+    file = Config._get_cfg_path(path, '')[0] if path.startswith('mmdet') else mm_runs.ROOT / path
+    config = Config.fromfile(file)
+    before = tool._facts(config, torch.nn.Module())['resize']
+    tool._set_size(config, 96, 128)
+    found = tool._facts(config, torch.nn.Module())
+    assert found['input_size'] == (3, 96, 128)
+    assert found['resize'] == {**before, 'scale': (128, 96)}
 
 
 def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

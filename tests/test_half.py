@@ -1,5 +1,7 @@
 """deploy.half.to_half: float16 where it is right, one type for each tensor, and a reason for what stays float32."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,9 @@ from onnx import TensorProto
 from onnx_files import types, written
 from torch import nn
 
-from backbones.deploy import export_onnx
+from backbones.deploy import export_onnx, precision
 from backbones.deploy.half import to_half
-from backbones.deploy.precision import compare, read
+from backbones.deploy.precision import Spread, compare, read, spaced
 from backbones.deploy.sensitive import is_wave, rules
 from backbones.deploy.verify import Disagreement, session
 from backbones.layers import LIF
@@ -51,6 +53,22 @@ class Spiking(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.second(self.neuron(self.first(torch.cat([x, x * 2])))).relu().mean((2, 3))
         return self.head(x.unflatten(0, (2, -1)).mean(0))
+
+
+class Matrix(nn.Module):
+    """A layer whose weight is stored as pictures, more numbers than the exporter folds of other constants.
+
+    Args:
+        tied: Whether it is used as pictures too.
+    """
+
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.weight, self.tied = nn.Parameter(torch.zeros(1100, 3, 32, 40)), tied
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.flatten(1) @ self.weight.flatten(1).mT
+        return y + nn.functional.conv2d(x, self.weight).flatten(1) if self.tied else y
 
 
 @pytest.fixture(scope='module')
@@ -140,6 +158,22 @@ def test_nodes_that_are_asked_for_stay(small: Path, tmp_path: Path) -> None:
     (node,) = (node for node in onnx.load(report.path).graph.node if node.name == conv)
     kinds = types(report.path)
     assert {kinds[name] for name in node.input} == {TensorProto.FLOAT}
+
+
+def test_a_large_weight_in_another_form_is_a_constant(tmp_path: Path) -> None:
+    path = exported(Matrix(tied=False), tmp_path / 'model.onnx')
+    graph = read(path)
+    large = [value.shape for value in graph.constants.values() if value.size > 1000]
+    assert sorted(large[0]) == [1100, 3 * 32 * 40] and len(large) == 1
+    report = to_half(path, tmp_path / 'half.onnx', PICTURES)
+    assert not report.kept and report.size < 0.51 * report.size_before
+    (product,) = (node for node in graph.nodes if node.op_type in ('Gemm', 'MatMul'))
+    assert not set(product.input).isdisjoint(graph.constants)
+
+
+def test_a_large_weight_in_two_forms_is_stored_once(tmp_path: Path) -> None:
+    path = exported(Matrix(tied=True), tmp_path / 'model.onnx')
+    assert path.stat().st_size < 1.01 * 4 * 1100 * 3 * 32 * 40
 
 
 # By rule
@@ -289,7 +323,72 @@ def test_constants_out_of_range_stay(constant: float, tmp_path: Path) -> None:
     assert report.changes[0].error < 0.01
 
 
+# Pictures
+
+
+def test_places_are_evenly_spaced() -> None:
+    assert [spaced(n, 4) for n in (3, 4, 8, 11)] == [[0, 1, 2], [0, 1, 2, 3], [0, 2, 4, 6], [0, 2, 5, 8]]
+
+
+@pytest.mark.parametrize('number', [1, 4, 5, 11, 16, 17, 64, 100, 1001])
+def test_a_stream_of_any_length_gives_batches_from_first_to_last(number: int) -> None:
+    spread = Spread(4)
+    for i in range(number):
+        spread.add(np.array(i))
+        assert len(spread._held) < 16
+    places = [int(x) for x in spread.chosen()]
+    assert len(places) == min(number, 4)
+    wanted = spaced(number, 4)
+    assert all(abs(a - b) <= number / 8 for a, b in zip(places, wanted, strict=True))
+    assert number >= 16 or places == wanted
+
+
+@pytest.mark.parametrize('once', [False, True])
+def test_measured_on_pictures_from_first_to_last(once: bool, tmp_path: Path) -> None:
+    """Neighbours in a folder are often of one class."""
+    path = written(tmp_path / 'model.onnx', 'g (float[n, 8] x) => (float[n, 8] y) { y = MatMul(x, w) }', w=np.eye(8))
+    batches = [np.full((2, 8), i, np.float32) for i in range(16)]
+    report = to_half(path, tmp_path / 'half.onnx', iter(batches) if once else batches, most=4)
+    assert report.pictures == 4 * 2
+    assert [values.largest for values in report.measured.values()] == [12]
+
+
+def test_pictures_of_different_sizes(tmp_path: Path) -> None:
+    text = """g (float[n, 3, h, w] x) => (float[n, 5, h, w] y, float[n, 5] z) {
+        y = Conv <pads = [1, 1, 1, 1]> (x, k) g = GlobalAveragePool(y) z = Flatten(g) }"""
+    path = written(tmp_path / 'model.onnx', text, k=np.random.default_rng(1).standard_normal((5, 3, 3, 3)))
+    batches = [PICTURES[:2], PICTURES[2:3, :, :9], PICTURES[3:, ..., :7]]
+    report = to_half(path, tmp_path / 'half.onnx', batches)
+    assert report.pictures == 4
+    assert [(change.output, change.top1) for change in report.changes] == [('y', None), ('z', 1.0)]
+    assert all(0 < change.error < 0.01 and change.cosine > 0.9999 for change in report.changes)
+
+
+def test_top1_counts_pictures_and_not_batches() -> None:
+    a = np.eye(4, dtype=np.float32)
+    b = a[:, [1, 0, 2, 3]]
+    (change,) = compare(['y'], [[a[:3]], [a[3:]]], [[b[:3]], [b[3:]]])
+    assert change.top1 == 0.5
+
+
 # Mistakes
+
+
+@pytest.mark.parametrize('moment', ['save', 'rename'])
+def test_a_full_disk_is_said_with_the_file(
+    moment: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / 'half.onnx'
+    target.write_bytes(b'an older file')
+
+    def full(*args) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*((onnx, 'save') if moment == 'save' else (precision.os, 'replace')), full)
+    with pytest.raises(OSError, match=r'/half\.onnx cannot be written: No space left on device\.'):
+        to_half(small, target, PICTURES)
+    assert [path.name for path in tmp_path.iterdir()] == ['half.onnx']
+    assert target.read_bytes() == b'an older file'
 
 
 def test_a_file_that_overflows_is_not_left(tmp_path: Path) -> None:

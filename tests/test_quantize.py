@@ -1,6 +1,8 @@
 """deploy.quantize: 8-bit integers in standard operators, and float32 for the layers that spoil the outputs."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import onnx
 from onnx_files import constants, types, written
 
 from backbones.deploy.precision import read
-from backbones.deploy.quantize import QuantizeReport, quantize
-from backbones.deploy.verify import session
+from backbones.deploy.quantize import QuantizeReport, _Trial, quantize
+from backbones.deploy.verify import Disagreement, session
 
 RANDOM = np.random.default_rng(0)
 PICTURES = RANDOM.standard_normal((12, 3, 16, 20)).astype(np.float32)
@@ -69,7 +71,7 @@ def test_file_holds_integers_in_standard_operators(model: Path, tmp_path: Path) 
         if node.name in layers and len(node.input) > 2:
             assert values[node.input[2]].dtype == np.float32  # the bias
     assert kinds['x'] == kinds['y'] == onnx.TensorProto.FLOAT
-    assert report.pictures == 12
+    assert (report.pictures, report.samples) == (12, 4)
     assert report.snr == report.snr_before > 20 and report.reached
     assert report.changes == report.before
     (change,) = report.changes
@@ -180,6 +182,35 @@ def test_maps_of_a_detector_are_judged(tmp_path: Path) -> None:
     assert report.snr > 30 and report.reached
 
 
+@pytest.mark.parametrize(
+    ('output', 'end'),
+    [
+        ('int64[n] k', 'k = ArgMax <axis = 1, keepdims = 0> (y)'),
+        ('int64[n, 5, 1] k', 'u = Unsqueeze(y, last) p = Sigmoid(u) b = Greater(p, half) k = Cast <to = 7> (b)'),
+    ],
+    ids=['ArgMax', 'Greater'],
+)
+def test_logits_of_a_mask_are_judged(output: str, end: str, tmp_path: Path) -> None:
+    """Classes are no signal: the same layers stay, for the same noise, as where the file gives the logits."""
+    plain = written(tmp_path / 'plain.onnx', TEXT, **weights(outlier=1000))
+    text = TEXT.replace('float[n, 5] y', output).replace('}', f'{end} }}')
+    numbers = {'last': np.array([2]), 'half': np.float64(0.4)}
+    mask = written(tmp_path / 'mask.onnx', text, **weights(outlier=1000), **numbers)
+    expected, report = (quantize(path, tmp_path / 'int8.onnx', PICTURES, reduce_range=True) for path in (plain, mask))
+    assert [change.output for change in report.changes] == ['k']
+    assert report.kept == expected.kept and len(report.kept) == 1
+    assert report.snr == pytest.approx(expected.snr)
+    assert report.snr_before == pytest.approx(expected.snr_before)
+    assert report.here == pytest.approx(expected.here, abs=1)
+
+
+def test_a_file_that_gives_nothing_to_judge_is_refused(tmp_path: Path) -> None:
+    text = 'g (float[2, 8] x) => (int64[2] y) { a = MatMul(x, w) y = ArgMax <axis = 1, keepdims = 0> (x) }'
+    model = written(tmp_path / 'model.onnx', text, w=np.eye(8))
+    with pytest.raises(ValueError, match=r'model\.onnx must give float32 numbers, or what is made of them'):
+        quantize(model, tmp_path / 'int8.onnx', [np.ones((2, 8), np.float32)])
+
+
 # Pictures
 
 
@@ -197,12 +228,79 @@ def test_batches_are_gone_through_once(model: Path, tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(scales(report).values(), scales(again).values(), strict=True))
 
 
+@pytest.mark.parametrize('once', [False, True])
+def test_measured_on_pictures_from_first_to_last(once: bool, model: Path, tmp_path: Path) -> None:
+    """Neighbours in a folder are often of one class."""
+    louder = PICTURES * np.arange(1, 13, dtype=np.float32)[:, None, None, None]
+    wanted = quantize(model, tmp_path / 'wanted.onnx', louder, samples=louder[::3])
+    own = quantize(model, tmp_path / 'own.onnx', iter(louder) if once else louder)
+    of_others = quantize(model, tmp_path / 'others.onnx', louder, samples=iter(louder) if once else louder)
+    for report in (own, of_others):
+        assert (report.pictures, report.samples) == (12, 4)
+        assert (report.snr, report.changes) == (wanted.snr, wanted.changes)
+
+
+def test_layers_are_tried_on_pictures_from_first_to_last(tmp_path: Path) -> None:
+    """The first two of four show nothing at all."""
+    numbers = {name: value * (name[0] != 'b') for name, value in weights(outlier=1000).items()}
+    model = written(tmp_path / 'model.onnx', TEXT, **numbers)
+    dark = np.concatenate([np.zeros_like(PICTURES[:2]), PICTURES[:2]])
+    report = quantize(model, tmp_path / 'int8.onnx', PICTURES, samples=dark)
+    assert report.kept == {name_of(model, 'c'): 'too much noise in the outputs'}
+
+
+@pytest.mark.parametrize('method', ['minmax', 'entropy', 'percentile'])
+def test_pictures_of_different_sizes(method: Any, tmp_path: Path) -> None:
+    text = """g (float[n, 3, h, w] x) => (float[n, 8, a, b] y) {
+        r = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w1) y = Relu(r) }"""
+    model = written(tmp_path / 'model.onnx', text, w1=weights()['w1'])
+    batches = [PICTURES[:2], PICTURES[2:3, :, :9], PICTURES[3:4, ..., :7]]
+    report = quantize(model, tmp_path / 'int8.onnx', batches, method=method)
+    assert (report.pictures, report.samples) == (4, 4)
+    (change,) = report.changes
+    assert change.top1 is None and 0 < change.error < 0.1 and change.cosine > 0.99
+
+
 def test_logging_is_as_before(model: Path, tmp_path: Path) -> None:
     quantize(model, tmp_path / 'int8.onnx', PICTURES)
     assert logging.root.manager.disable == logging.NOTSET
 
 
 # Mistakes
+
+
+@pytest.mark.parametrize('moment', ['noise', 'here'])
+def test_nothing_is_left_of_a_file_that_cannot_be_measured(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, target = written(tmp_path / 'model.onnx', TEXT, **weights(outlier=1000)), tmp_path / 'int8.onnx'
+    target.write_bytes(b'an older file')
+    measured = getattr(_Trial, moment)
+
+    def fail(trial: _Trial, *args: Any) -> Any:
+        if any(path.stat().st_size > 100 for path in tmp_path.glob('.int8.*')) or target.stat().st_size > 100:
+            raise Disagreement('OpenVINO cannot run it')  # the new file is written
+        return measured(trial, *args)
+
+    monkeypatch.setattr(_Trial, moment, fail)
+    with pytest.raises(Disagreement, match='OpenVINO cannot run it'):
+        quantize(model, target, PICTURES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['int8.onnx', 'model.onnx']
+    assert target.read_bytes() == b'an older file'
+
+
+def test_a_full_disk_is_said_with_the_file(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = onnx.save
+
+    def full(proto: onnx.ModelProto, path: Any, **kwargs: Any) -> None:
+        if Path(path).parent == tmp_path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(proto, path, **kwargs)
+
+    monkeypatch.setattr(onnx, 'save', full)
+    with pytest.raises(OSError, match=r'/int8\.onnx cannot be written: No space left on device\.'):
+        quantize(model, tmp_path / 'int8.onnx', PICTURES)
+    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
 
 
 @pytest.mark.parametrize(

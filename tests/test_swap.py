@@ -90,7 +90,8 @@ def test_a_start_from_published_weights_is_not_lost_without_a_word(capsys: pytes
 
 def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
     (tmp_path / 'official.pth').touch()
-    for path in ('configs/detection/mask-rcnn_affnet_et_fpn_1x_coco.py', 'configs/classification/affnet_et_imagenet.py'):
+    for name in ('detection/mask-rcnn_affnet_et_fpn_1x_coco', 'classification/affnet_et_imagenet'):
+        path = f'configs/{name}.py'
         config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'official.pth'))
         found = config.get('data_preprocessor') or config.model.data_preprocessor
         cfg = timm.models.get_pretrained_cfg('spartan_t')

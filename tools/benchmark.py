@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _model_rows(
 
         export_onnx(models['eager'], onnx, input_size=picture, dynamic='batch', check=False)  # compared below
         if options.calibration:
-            _quantize(models['eager'], onnx, options)
+            _quantize(models['eager'], onnx, picture, options)
     rows = []
     for batch, task in itertools.product(options.batch_size, MODEL_TASKS):
         if task in options.tasks:
@@ -156,11 +156,11 @@ def _model_rows(
     return rows
 
 
-def _quantize(model: torch.nn.Module, onnx: str, options: argparse.Namespace) -> None:
+def _quantize(model: torch.nn.Module, onnx: str, size: Sequence[int], options: argparse.Namespace) -> None:
     """Write the int8 form of a file."""
     from backbones.deploy.quantize import quantize
 
-    images = pictures.load(model, pictures.find('--calibration', options.calibration, CALIBRATED))
+    images = pictures.load(model, pictures.find('--calibration', options.calibration, CALIBRATED), size=size)
     quantize(onnx, candidates.int8_file(onnx), [image[None].numpy() for image in images])
 
 

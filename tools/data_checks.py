@@ -1,14 +1,15 @@
-"""The data that a config names, looked at before a training begins: folders, pictures, annotations and classes.
+"""What hours of work would fail on, looked at before they begin: the data that a config names.
 
 A mistake is a ValueError; what a training can bear is said in a line on stderr.
 """
 
 import inspect
 import json
+import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +25,19 @@ if TYPE_CHECKING:  # they take seconds to import, and `--help` needs none of the
 _JPEG_END = b'\xff\xd9'
 _TAIL = 1024  # bytes; cameras append a little behind the end of a picture
 _SOON = 2000  # pictures that are looked through before anyone wonders what goes on
+_LISTED = 20  # classes that a sentence has room for
+_IGNORED = 255  # label of pixels that no loss looks at; also of what mmseg pads
 
 
 def check_folders(config: 'Config', *loaders: str) -> None:
     """Look for the folders and lists of every data set that is read from files.
 
     Raises:
-        ValueError: One is missing.
+        ValueError: One is missing, a list is empty, or folders of classes are not in the order of the classes.
     """
     for loader, dataset in _data_sets(config, loaders):
-        if 'download' in inspect.signature(_class_of(config, dataset)).parameters:
+        kind = _class_of(config, dataset)
+        if 'download' in inspect.signature(kind).parameters:
             continue  # mmpretrain's own, which fetch what is missing
         root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or ''
         if not prefix and str(dataset.type).endswith('ImageNet'):
@@ -51,51 +55,63 @@ def check_folders(config: 'Config', *loaders: str) -> None:
                 f'{loader}: there is no annotation file {path}: put it there, or say where it is with '
                 f'--cfg-options {loader}.dataset.ann_file=FILE'
             )
+        if path.is_file() and path.stat().st_size < _TAIL and not path.read_bytes().strip():
+            raise ValueError(f'{loader}: {path} must name at least one picture, but is empty: fill it, or name another')
+        if getattr(kind, '__name__', '') == 'CustomDataset' and not dataset.get('ann_file') and '://' not in root:
+            part = prefix.get('img_path') if isinstance(prefix, dict) else prefix
+            _check_class_folders(config, dataset, loader, Path(root, part or ''))
 
 
 def check_annotations(config: 'Config', *loaders: str) -> None:
     """Hold COCO annotation files against the classes of the config and the sizes of their pictures.
 
     Raises:
-        ValueError: A file is missing or is no JSON, its classes are not the config's, or a box lies outside.
+        ValueError: A file is missing or is no JSON, its classes are not the config's, it lacks what mmdet reads, holds
+            a box that is none or lies outside, or no annotation is left to learn from.
     """
     for loader, dataset in _data_sets(config, loaders):
         if 'Coco' in str(dataset.get('type')) and dataset.get('ann_file'):
             _check_coco(config, dataset, loader)
 
 
-def check_pictures(config: 'Config', unreadable: str) -> None:
-    """Open every picture of the training and the validation.
+def check_pictures(
+    config: 'Config',
+    unreadable: str,
+    loaders: Iterable[str] = ('train_dataloader', 'val_dataloader'),
+    images: int | None = None,
+) -> None:
+    """Open every picture of the data sets, and every class map that a segmentor is trained or measured with.
 
-    A JPEG is opened and its end looked for, a PNG is held against its checksums, others are decoded.
+    A JPEG is opened and its end looked for, a PNG is held against its checksums, others are decoded; so are class maps,
+    since a label that is no class ends a training.
 
     Args:
-        config: Config of a training; data sets may get a list of pictures that they leave out.
+        config: Config; data sets may get a list of pictures that they leave out.
         unreadable: 'refuse' pictures that cannot be read, or 'skip' those of the training.
+        loaders: Which data sets.
+        images: Look at so many pictures of a data set that no other wraps, evenly spaced; at all if None.
 
     Raises:
-        ValueError: A data set is empty, or holds pictures that cannot be read and may not be skipped.
+        ValueError: A data set is empty, holds pictures that cannot be read and may not be skipped, or class maps whose
+            labels are no classes.
     """
-    for loader, dataset in list(_data_sets(config, ('train_dataloader', 'val_dataloader'))):
+    for loader, dataset in list(_data_sets(config, loaders)):
         built = _build(dataset, loader)
         if built is None:
             continue
         if loader == 'train_dataloader' and hasattr(built, 'get_gt_labels'):
             _warn_of_empty_classes(loader, mm_config.class_names(config, dataset), built.get_gt_labels())
-        paths = _paths(built)
-        broken = _broken(paths)
-        if not broken:
-            continue
-        said = f'{loader}: {len(broken)} of {len(paths)} pictures cannot be read ({_first(broken)})'
-        if unreadable == 'refuse':
-            cure = 'replace them, or leave those of the training out with --unreadable skip'
-            raise ValueError(f'{said}: {cure}')
-        if loader != 'train_dataloader':
-            raise ValueError(f'{said}: replace them; a score over the others would not be the one of this data set')
-        if len(broken) == len(paths):
-            raise ValueError(f'{said}: there is nothing to train on')
-        _say(f'{said}: they are left out')
-        _leave_out(dataset, broken)
+        steps = [str(step.get('type')).rpartition('.')[2] for step in _parts(dataset.get('pipeline'))]
+        # A pipeline without this step reads no map, and none need be there.
+        labelled = not steps or any('Annotation' in step for step in steps)
+        alone = dataset is config[loader].get('dataset')
+        paths = _paths(built, labelled, images if alone else None)
+        read = _each(_is_picture, list(paths), loader)
+        broken = [path for path, whole in read.items() if not whole]
+        if broken:
+            _leave_out(dataset, loader, broken, len(paths), unreadable)
+        if 'LoadAnnotations' in steps and hasattr(built, 'reduce_zero_label'):  # mmseg's: others have maps of their own
+            _check_maps(config, built, loader, [path for path, is_map in paths.items() if is_map and read[path]])
 
 
 def _data_sets(config: 'Config', loaders: Iterable[str]) -> 'Iterator[tuple[str, ConfigDict]]':
@@ -119,49 +135,87 @@ def _class_of(config: 'Config', dataset: 'ConfigDict') -> Any:
         return registry.get(dataset.type) or object  # an unknown name is the runner's to complain of
 
 
+def _parts(settings: Any) -> 'Iterator[ConfigDict]':
+    """All dicts in settings of a pipeline, however deep they lie."""
+    if isinstance(settings, dict):
+        yield settings  # type: ignore[misc]
+        settings = list(settings.values())
+    if isinstance(settings, (list, tuple)):
+        for part in settings:
+            yield from _parts(part)
+
+
+def _check_class_folders(config: 'Config', dataset: 'ConfigDict', loader: str, folder: Path) -> None:
+    """mmpretrain numbers the folders in alphabetical order and holds no name against the config's."""
+    own = dataset.get('classes')
+    if isinstance(own, str):
+        classes = Path(own).expanduser().read_text(encoding='utf-8').splitlines()
+    else:
+        classes = mm_config.class_names(config, dataset)
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not classes or classes == folders or not dataset.get('with_label', True):
+        return
+    lacks, has = sorted(set(folders) - set(classes)), sorted(set(classes) - set(folders))
+    parts = [f'lack the folders {_first(lacks)}'] * bool(lacks) + [f'name {_first(has)}, which are none'] * bool(has)
+    right = ', '.join(folders) if len(folders) <= _LISTED else _first(folders)
+    raise ValueError(
+        f'{loader}: classes must be the folders of {folder} in alphabetical order, since mmpretrain numbers them so, '
+        f'but they {" and ".join(parts) or "are " + _first(classes)}: set classes to {right}, or rename the folders '
+        '(one without pictures may be empty)'
+    )
+
+
 def _build(dataset: 'ConfigDict', loader: str) -> Any:
     """The data set without its pipeline, or None for one that is no list of mmengine's."""
     from mmengine.registry import DATASETS
 
+    empty = f'{loader}: the data set must name a picture, but names none: look at its ann_file, data_prefix, filter_cfg'
     try:
         built = DATASETS.build({**dataset, 'pipeline': []})
         if not hasattr(built, 'get_data_info'):
             return None
         built.full_init()
-    except AssertionError as error:
-        raise ValueError(f'{loader}: the data set cannot be read: {error}') from error
+    except (AssertionError, RuntimeError, LookupError) as error:
+        if 'registry' in str(error):  # an unknown name, of which the registry's own words tell more
+            raise
+        raise ValueError(f'{loader}: the data set cannot be read ({type(error).__name__}): {error}') from error
+    except ValueError as error:
+        if 'at least one array' in str(error):  # mmengine's words for an empty list
+            raise ValueError(empty) from error
+        raise
     if not len(built):
-        raise ValueError(f'{loader}: the data set names no picture; look at its ann_file, data_prefix and filter_cfg')
+        raise ValueError(empty)
     return built
 
 
-def _paths(built: Any) -> list[str]:
-    """Files of the pictures and class maps of a data set."""
-    found: dict[str, None] = {}
-    for i in range(len(built)):
-        info = built.get_data_info(i)
-        for key in ('img_path', 'seg_map_path'):
+def _paths(built: Any, labelled: bool, images: int | None) -> dict[str, bool]:
+    """Files of the pictures and, if asked for, class maps of a data set -> whether it is a map."""
+    found: dict[str, bool] = {}
+    count = min(images or len(built), len(built))
+    for i in range(count):
+        info = built.get_data_info(i * len(built) // count)
+        for key in ('img_path', 'seg_map_path')[: 1 + labelled]:
             if isinstance(info.get(key), str) and '://' not in info[key]:
-                found[info[key]] = None
-    return list(found)
+                found[info[key]] = key == 'seg_map_path'
+    return found
 
 
-def _broken(paths: list[str]) -> list[str]:
-    """Files that are no whole pictures."""
+def _each(look: Callable[[str], Any], paths: list[str], loader: str) -> dict[str, Any]:
+    """What is found in each file, several at a time."""
     from rich.console import Console
     from rich.progress import track
 
     quiet = len(paths) < _SOON or not sys.stderr.isatty()
     with ThreadPoolExecutor() as pool:
-        read = track(
-            pool.map(_is_picture, paths),
-            'Looking at the pictures (--no-check leaves this out)',
+        found = track(
+            pool.map(look, paths),
+            f'Looking at the pictures of {loader} (--no-check leaves this out)',
             total=len(paths),
             console=Console(stderr=True),
             transient=True,
             disable=quiet,
         )
-        return [path for path, whole in zip(paths, read, strict=True) if not whole]
+        return dict(zip(paths, found, strict=True))
 
 
 def _is_picture(path: str) -> bool:
@@ -184,10 +238,59 @@ def _is_picture(path: str) -> bool:
     return True
 
 
-def _leave_out(dataset: 'ConfigDict', broken: list[str]) -> None:
+def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int, unreadable: str) -> None:
+    said = f'{loader}: {len(broken)} of {count} pictures cannot be read ({_first(broken)})'
+    if loader != 'train_dataloader':
+        raise ValueError(f'{said}: replace them; a score over the others would not be the one of this data set')
+    if unreadable == 'refuse':
+        raise ValueError(f'{said}: replace them, or leave those of the training out with --unreadable skip')
+    if len(broken) == count:
+        raise ValueError(f'{said}: there is nothing to train on')
+    _say(f'{said}: they are left out')
     inner = dict(dataset)
     dataset.clear()
     dataset.update(type='without_pictures', dataset=inner, left_out=broken)
+
+
+def _check_maps(config: 'Config', built: Any, loader: str, maps: list[str]) -> None:
+    """A label that is no class ends a training with an IndexError; a map of colours does not even make a batch."""
+    heads = (config.get('model') or {}).get('decode_head') or []
+    heads = heads if isinstance(heads, (list, tuple)) else [heads]
+    # A head of one class tells two apart, by a threshold.
+    counts = [head['num_classes'] for head in heads if head.get('num_classes', 1) > 1]
+    counts += [len(built.metainfo['classes'])] if built.metainfo.get('classes') else []
+    if not counts or not maps:
+        return
+    ignored = {_IGNORED, *(head.get('ignore_index', _IGNORED) for head in heads)}
+    known = {raw for raw in range(256) if _label(raw, built) in {*range(min(counts)), *ignored}}
+    found = _each(lambda path: _map_mistake(path, known), maps, loader)
+    wrong = {path: said for path, said in found.items() if said}
+    if wrong:
+        path, said = next(iter(wrong.items()))
+        raise ValueError(
+            f'{loader}: {len(wrong)} of {len(maps)} class maps do not fit {min(counts)} classes: {path} {said}: '
+            'correct them, or set metainfo.classes, num_classes and reduce_zero_label to fit'
+        )
+
+
+def _label(raw: int, built: Any) -> int:
+    """What mmseg makes of a number in a class map."""
+    if built.reduce_zero_label:
+        raw = _IGNORED if raw in (0, _IGNORED) else raw - 1
+    return (built.label_map or {}).get(raw, raw)
+
+
+def _map_mistake(path: str, known: set[int]) -> str | None:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        pixels, bands = np.asarray(picture), ''.join(picture.getbands())
+    if pixels.ndim != 2:  # indexed colours are one channel, of their numbers
+        return f'must have one channel of class numbers, but has {len(bands)} ({bands})'
+    wrong = [int(label) for label in np.unique(pixels) if label not in known]
+    right = f'{min(known)} to {max(known - {_IGNORED})} or {_IGNORED} (ignored)'
+    return f'must hold labels of {right}, but holds {_first(wrong)}' if wrong else None
 
 
 def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
@@ -197,28 +300,96 @@ def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
     try:
         table = json.loads(path.read_text(encoding='utf-8'))
         names = {category['id']: category['name'] for category in table['categories']}
-        sizes = {image['id']: (image['width'], image['height']) for image in table['images']}
-        annotations = table.get('annotations') or []
-        used = {names.get(annotation['category_id']) for annotation in annotations if 'category_id' in annotation}
-        found = {kind: list(ids) for kind, ids in _box_mistakes(annotations, names, sizes).items()}
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        images, annotations = [dict(image) for image in table['images']], table.get('annotations') or []
+        annotations = [
+            dict(annotation) for annotation in annotations if not annotation.get('ignore')
+        ]  # mmdet skips them
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{loader}: {path} is no COCO annotation file ({type(error).__name__}: {error})') from error
-    classes = mm_config.class_names(config, dataset)
-    if classes and set(names.values()) != set(classes):
-        lacks, has = sorted(set(names.values()) - set(classes)), sorted(set(classes) - set(names.values()))
+    where, classes = f'{loader}: {path}', mm_config.class_names(config, dataset)
+    _check_names(where, list(names.values()), classes)
+    if not images:
+        raise ValueError(f'{where} must name at least one picture under "images", but names none')
+    if 'Panoptic' in str(dataset.type):
+        return  # these have segments in the place of boxes
+    evaluator = str(config.get(loader.replace('dataloader', 'evaluator')) if loader != 'train_dataloader' else '')
+    _check_keys(where, 'image', images, ['id', 'file_name', 'width', 'height'])
+    keys = ['id', 'image_id', 'category_id', 'bbox', 'area', *(['iscrowd'] if 'Coco' in evaluator else [])]
+    _check_keys(where, 'annotation', annotations, keys)
+    _check_numbers(where, images, annotations)
+    kept = _kept(where, annotations, names, {image['id']: (image['width'], image['height']) for image in images})
+    if any(step.get('with_mask') for step in _parts(dataset.get('pipeline'))):
+        _check_masks(where, kept)
+    used = [annotation for annotation in kept if not annotation.get('iscrowd')]
+    if not used and (annotations or loader == 'train_dataloader'):  # a test without annotations may be meant
+        raise ValueError(f'{where} must hold an annotation that can be used, but of its {len(annotations)} none can')
+    if loader == 'train_dataloader':
+        labels = [names[annotation['category_id']] for annotation in used]
+        _warn_of_empty_classes(loader, classes, [classes.index(name) for name in labels if name in classes])
+
+
+def _check_names(where: str, names: list[str], classes: list[str]) -> None:
+    if not classes or names == classes:
+        return
+    lacks, has = sorted(set(names) - set(classes)), sorted(set(classes) - set(names))
+    if lacks or has:
         parts = [f'has the classes {lacks} that the config lacks'] * bool(lacks)
         parts += [f'lacks the classes {has} of the config'] * bool(has)
-        raise ValueError(f'{loader}: {path} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
-    outside = found.pop(_OUTSIDE, [])
-    if outside:
+        raise ValueError(f'{where} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
+    right = ', '.join(names) if len(names) <= _LISTED else _first(names)
+    raise ValueError(
+        f'{where}: metainfo.classes must have the order of the categories of the file, since mmdet numbers them so, '
+        f'but begin with {_first(classes)}: set them to {right}'
+    )
+
+
+def _check_keys(where: str, kind: str, entries: list[dict], keys: list[str]) -> None:
+    parts = []
+    for key in keys:
+        lacking = [_id(entry, i) for i, entry in enumerate(entries) if entry.get(key) is None]
+        parts += [f'{len(lacking)} of {len(entries)} lack {key} ({kind}s {_first(lacking)})'] * bool(lacking)
+    if parts:
+        raise ValueError(f'{where}: each {kind} must have {", ".join(keys)}, but {" and ".join(parts)}: add them')
+
+
+def _check_numbers(where: str, images: list[dict], annotations: list[dict]) -> None:
+    """What json reads may be NaN or text."""
+
+    def check(kind: str, entries: list[dict], keys: tuple[str, ...], rule: str, right: Callable[[Any], bool]) -> None:
+        wrong = [entry for entry in entries if not all(right(entry[key]) for key in keys)]
+        if wrong:
+            ids = _first([entry['id'] for entry in wrong])
+            given = ' and '.join(repr(wrong[0][key]) for key in keys)
+            raise ValueError(
+                f'{where}: {" and ".join(keys)} must be {rule}, but in {len(wrong)} of {len(entries)} {kind}s that is '
+                f'not so ({kind}s {ids}; the first has {given}): correct them, or take them out of the file'
+            )
+
+    def box(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 4 and all(map(_is_finite, value))
+
+    check('image', images, ('width', 'height'), 'numbers above 0', lambda value: _is_finite(value) and value > 0)
+    check('annotation', annotations, ('bbox',), 'four finite numbers (left, top, width, height)', box)
+    check('annotation', annotations, ('area',), 'a finite number', _is_finite)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _check_masks(where: str, annotations: list[dict]) -> None:
+    """Polygons are lists of lists, run lengths a dict; what mmdet cannot draw of them it leaves out itself."""
+
+    def usable(shape: Any) -> bool:
+        return bool(shape) and (isinstance(shape, dict) or all(isinstance(polygon, list) for polygon in shape))
+
+    wrong = [annotation['id'] for annotation in annotations if not usable(annotation.get('segmentation'))]
+    if wrong:
         raise ValueError(
-            f'{loader}: {path}: each box must overlap its picture, but {len(outside)} of {len(annotations)} lie '
-            f'outside (annotations {_first(outside)}): correct them, or take them out of the file'
+            f'{where}: the pipeline reads masks (with_mask=True), so each annotation must have polygons or run lengths '
+            f'as its segmentation, but {len(wrong)} of {len(annotations)} have none (annotations {_first(wrong)}): add '
+            'them, or train a detector without masks'
         )
-    for kind, ids in found.items():
-        _say(f'{loader}: {path}: {len(ids)} of {len(annotations)} annotations {kind} (annotations {_first(ids)})')
-    if loader == 'train_dataloader':
-        _warn_of_empty_classes(loader, classes, [classes.index(name) for name in used if name in classes])
 
 
 _OUTSIDE = 'lie outside their picture'
@@ -228,16 +399,22 @@ _NO_AREA = 'are less than a pixel wide, high or large and are left out'
 _CUT = 'stick out of their picture by more than a pixel and are clipped where the config says so'
 
 
-def _box_mistakes(annotations: list[dict], names: dict, sizes: dict) -> dict[str, list]:
-    """What is wrong -> ids of the annotations; what mmdet leaves out is told by the same rules as its own."""
+def _kept(where: str, annotations: list[dict], names: dict, sizes: dict) -> list[dict]:
+    """Annotations that mmdet does not leave out, by its own rules; what is wrong with the others is said."""
+    kinds = [_box_mistake(annotation, names, sizes) for annotation in annotations]
     found: dict[str, list] = {}
-    for annotation in annotations:
-        if 'bbox' not in annotation:
-            continue
-        kind = _box_mistake(annotation, names, sizes)
+    for annotation, kind in zip(annotations, kinds, strict=True):
         if kind:
             found.setdefault(kind, []).append(annotation['id'])
-    return found
+    outside = found.pop(_OUTSIDE, [])
+    if outside:
+        raise ValueError(
+            f'{where}: each box must overlap its picture, but {len(outside)} of {len(annotations)} lie outside '
+            f'(annotations {_first(outside)}): correct them, or take them out of the file'
+        )
+    for kind, ids in found.items():
+        _say(f'{where}: {len(ids)} of {len(annotations)} annotations {kind} (annotations {_first(ids)})')
+    return [annotation for annotation, kind in zip(annotations, kinds, strict=True) if kind in (None, _CUT)]
 
 
 def _box_mistake(annotation: dict, names: dict, sizes: dict) -> str | None:
@@ -246,7 +423,7 @@ def _box_mistake(annotation: dict, names: dict, sizes: dict) -> str | None:
     if annotation['category_id'] not in names:
         return _NO_CLASS
     (x, y, w, h), (width, height) = annotation['bbox'], sizes[annotation['image_id']]
-    if w < 1 or h < 1 or annotation.get('area', w * h) <= 0:
+    if w < 1 or h < 1 or annotation['area'] <= 0:
         return _NO_AREA
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         return _OUTSIDE
@@ -258,6 +435,11 @@ def _warn_of_empty_classes(loader: str, classes: list[str], labels: Iterable[int
     empty = [name for i, name in enumerate(classes) if not counts[i]]
     if empty:
         _say(f'{loader}: {len(empty)} of {len(classes)} classes have no example to learn from: {_first(empty)}')
+
+
+def _id(entry: dict, number: int) -> Any:
+    """Of an annotation or a picture, or where in the file it stands."""
+    return entry.get('id', f'at place {number}')
 
 
 def _first(items: list) -> str:

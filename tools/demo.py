@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import demo_page, files, score
+    from tools import demo_page, files, mm_config, score
 else:  # run as a script: this folder is on the path
     import demo_page  # type: ignore[no-redef]
     import files
+    import mm_config
     import score
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +150,6 @@ def _agree(scores: dict[str, list[float]], console: Any) -> int:
 def _load(options: argparse.Namespace) -> tuple[Any, Any]:
     """Config and detector, in eval mode on its device."""
     import torch
-    from mmengine.config import Config
 
     from backbones.mm import build_model
 
@@ -158,7 +158,10 @@ def _load(options: argparse.Namespace) -> tuple[Any, Any]:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'--device {options.device} cannot be used here: {str(error).splitlines()[0]}') from error
-    config = Config.fromfile(options.config)
+    config = mm_config.load_config(options.config, {})
+    kind = config.test_dataloader.dataset.type
+    if not str(kind).endswith('CocoDataset'):
+        raise ValueError(f'--config must be of a detector with a CocoDataset to test on, but has a {kind}')
     return config, build_model(config, options.checkpoint).to(device)
 
 

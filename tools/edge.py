@@ -9,6 +9,8 @@ prints what is found, and writes every picture with it drawn in, and `results.js
 import argparse
 import colorsys
 import hashlib
+import io
+import itertools
 import json
 import math
 import os
@@ -20,8 +22,9 @@ from typing import Any, NamedTuple
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
-MODES = {  # to cut as timm does, with pillow's own filters; the others resize as OpenCV does
+MODES = {  # to crop and squash as timm does, with pillow's own filters; the others resize as OpenCV does
     'crop': ('bicubic', 'bilinear'),
+    'squash': ('bicubic', 'bilinear'),
     'keep_ratio': ('bilinear', 'bicubic'),
     'stretch': ('bilinear', 'bicubic'),
     'pad': ('bilinear', 'bicubic'),
@@ -35,6 +38,9 @@ try:
 except ImportError as missing:
     print(f'edge.py: {missing}: pip install numpy pillow onnxruntime', file=sys.stderr)
     sys.exit(2)
+
+
+Outputs = dict[str, np.ndarray]
 
 
 class Prepared(NamedTuple):
@@ -75,68 +81,102 @@ def _run(options: argparse.Namespace) -> int:
     if not 0 <= options.score_threshold < 1:
         raise ValueError(f'--score-threshold must lie in [0, 1), but is {options.score_threshold}.')
     model = Model(options.model)
-    paths = _pictures(options.input)
+    paths = _pictures(options.input, options.output)
     folder = options.input if options.input.is_dir() else options.input.parent
+    targets = {path: _targets(options.output, path.relative_to(folder), model.kind) for path in paths}
+    results, file = {}, options.output / 'results.json'
+    _spare([*paths, options.model, options.model.with_suffix('.json')], [file, *itertools.chain(*targets.values())])
     options.output.mkdir(parents=True, exist_ok=True)
-    results, skipped = {}, 0
-    for path in paths:
-        name = path.relative_to(folder)
-        try:
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file).convert('RGB')
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            print(f'edge.py: {path} is skipped, it cannot be read as a picture: {error}', file=sys.stderr)
-            skipped += 1
-            continue
-        start = time.perf_counter()
-        prepared = model.prepare(image)
-        between = time.perf_counter()
-        outputs = model.run(prepared)
-        spent = time.perf_counter() - between
-        found = model.found(outputs, prepared, image, options.score_threshold)
-        print(f'{name}: {found.words} (prepared in {(between - start) * 1e3:.1f} ms, run in {spent * 1e3:.1f} ms)')
-        _write(options.output, name, found)
-        results[name.as_posix()] = {'width': image.width, 'height': image.height, **found.record}
-    if skipped == len(paths):
-        raise ValueError(f'none of the {skipped} pictures of {options.input} can be read.')
-    _save(options.output / 'results.json', json.dumps(results, indent=1).encode())
-    print(f'{len(results)} pictures, {skipped} skipped; look at {options.output}.')
+    try:
+        for path in paths:
+            try:
+                image = _read(path)
+                start = time.perf_counter()
+                prepared = model.prepare(image)
+                between = time.perf_counter()
+                outputs = model.run(prepared)
+                spent = time.perf_counter() - between
+            except ValueError as error:
+                print(f'edge.py: {path} is skipped: {" ".join(str(error).split())}', file=sys.stderr)
+                continue
+            found = model.found(outputs, prepared, image, options.score_threshold)
+            name = path.relative_to(folder).as_posix()
+            print(f'{name}: {found.words} (prepared in {(between - start) * 1e3:.1f} ms, run in {spent * 1e3:.1f} ms)')
+            results[name] = {'width': image.width, 'height': image.height, **found.record}
+            for target, picture in zip(targets[path], found.pictures, strict=True):
+                _save(target, picture)
+    finally:  # a full disk or Ctrl-C does not take what was found before
+        if results:
+            _save(file, json.dumps(results, indent=1).encode())
+    if not results:
+        raise ValueError(f'none of the {len(paths)} pictures of {options.input} can be read and run.')
+    print(f'{len(results)} pictures, {len(paths) - len(results)} skipped; look at {options.output}.')
     return 0
 
 
-def _pictures(path: Path) -> list[Path]:
+def _pictures(path: Path, output: Path) -> list[Path]:
+    """The picture, or those of the folder, without what was written below an `output` inside of it."""
     if path.is_file():
         return [path]
     found = sorted(p for p in path.rglob('*') if p.suffix.lower() in ENDINGS and p.is_file())
+    if path.resolve() in (own := output.resolve()).parents:
+        found = [p for p in found if not p.resolve().is_relative_to(own)]
     if not found:
         raise ValueError(f'there is no picture {path}' + (' in it.' if path.is_dir() else ', and no such folder.'))
     return found
 
 
+def _targets(folder: Path, name: Path, kind: str) -> list[Path]:
+    """Where the drawing of a picture goes, and the map of its classes."""
+    other = name.with_name(f'{name.name}.png')
+    drawing = folder / (name if name.suffix.lower() in ('.jpg', '.jpeg', '.png') else other)
+    return {'pyramid': [], 'segmentor': [drawing, folder / 'classes' / other]}.get(kind, [drawing])
+
+
+def _spare(inputs: list[Path], targets: list[Path]) -> None:
+    """Refuse to write over an input, by whatever name it goes."""
+    taken = {(path.stat().st_dev, path.stat().st_ino) for path in inputs if path.exists()}
+    for target in (path for path in targets if path.exists()):
+        if (target.stat().st_dev, target.stat().st_ino) in taken:
+            raise ValueError(
+                f'nothing that is read may be overwritten, but {target} would be: give --output another folder.'
+            )
+
+
+def _read(path: Path) -> Image.Image:
+    """RGB; of 16 bits the upper 8, as OpenCV's reader does it.
+
+    Raises:
+        ValueError: No picture, or one whose black and white nothing tells.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+        if image.mode.startswith('I;16'):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ('I', 'F'):
+            raise ValueError(f'mode {image.mode} does not tell what is white, save it with 8 bits')
+        return image.convert('RGB')
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'it cannot be read as a picture: {error}') from error
+
+
 class Found(NamedTuple):
-    """What a picture holds: in words, for `results.json`, the drawing, and a map of classes where there is one."""
+    """What a picture holds: in words, for `results.json`, and drawn, where there is one with a map of classes."""
 
     words: str
     record: dict[str, Any]
-    drawing: Image.Image | None
-    classes: Image.Image | None = None
+    pictures: tuple[Image.Image, ...] = ()
 
 
-def _write(folder: Path, name: Path, found: Found) -> None:
-    for picture, inner in ((found.drawing, ''), (found.classes, 'classes')):
-        if picture is not None:
-            target = folder / inner / name.with_name(f'{name.name}.png' if inner else name.name)
-            if not inner and target.suffix.lower() not in ('.jpg', '.jpeg', '.png'):
-                target = target.with_name(f'{name.name}.png')
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f'.{target.stem}.part{target.suffix}')
-            picture.save(part, **({'quality': 92} if target.suffix.lower() in ('.jpg', '.jpeg') else {}))
-            os.replace(part, target)
-
-
-def _save(path: Path, data: bytes) -> None:
+def _save(path: Path, what: Image.Image | bytes) -> None:
+    """All of a file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(what, Image.Image):
+        what.save(buffer := io.BytesIO(), 'PNG' if path.suffix.lower() == '.png' else 'JPEG', quality=92)
+        what = buffer.getvalue()
     part = path.with_name(f'.{path.name}.part')
-    part.write_bytes(data)
+    part.write_bytes(what)
     os.replace(part, path)
 
 
@@ -166,12 +206,16 @@ class Model:
             raise ValueError(f'ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}') from error
         self.facts = _facts(self.session, self.card)
         self.names = [output.name for output in self.session.get_outputs()]
-        self.kind: str = self.facts.get('kind') or _kind(self.names)
-        self.classes: list[str] = list(self.facts.get('classes') or ())
+        self.kind = str(self.facts.get('kind') or _kind(self.names))
+        self.classes: list[str] = self.facts.get('classes') or []
         self._check(path)
         axes = self.session.get_inputs()[0].shape
         self.batch = axes[0] if isinstance(axes[0], int) else 1
         self.fixed = (axes[2], axes[3]) if all(isinstance(axis, int) for axis in axes[2:]) else None
+        try:  # whatever is wrong with the facts shows on any picture
+            self.prepare(Image.new('RGB', (9, 7)))
+        except Exception as error:
+            raise ValueError(f'pictures cannot be prepared as {self.origin} or {path} say: {error}') from error
 
     def _check(self, path: Path) -> None:
         missing = [key for key in ('size', 'pixel_range', 'resize') if not self.facts.get(key)]
@@ -186,18 +230,17 @@ class Model:
         lacks = [name for name in wanted.get(self.kind, ()) if name not in self.names]
         if self.kind not in KINDS or lacks or (self.kind == 'segmentor' and not wanted['segmentor']):
             raise ValueError(f'{path} is a {self.kind}, but gives {", ".join(self.names)}: this tool cannot read that.')
-        rank = len(self.session.get_inputs()[0].shape)
-        if len(self.session.get_inputs()) != 1 or rank != 4 or self.facts['size'][0] not in (1, 3):
-            raise ValueError(
-                f'{path} must take pictures (batch, 1 or 3, height, width) alone, but takes '
-                f'{[(entry.name, entry.shape) for entry in self.session.get_inputs()]}.'
-            )
+        if not isinstance(self.classes, list):
+            raise ValueError(f'classes must be a list of names, but {self.origin} or the file says {self.classes!r}.')
+        taken = [(entry.name, entry.shape) for entry in self.session.get_inputs()]
+        if len(taken) != 1 or len(taken[0][1]) != 4:
+            raise ValueError(f'{path} must take pictures (batch, 1 or 3, height, width) alone, but takes {taken}.')
 
     def prepare(self, image: Image.Image) -> Prepared:
         """The picture as the file takes it."""
         return prepare(image, self.facts, self.fixed)
 
-    def run(self, prepared: Prepared) -> dict[str, np.ndarray]:
+    def run(self, prepared: Prepared) -> Outputs:
         """Outputs of one picture, without their batch axis.
 
         Raises:
@@ -205,21 +248,21 @@ class Model:
         """
         tensor = np.repeat(prepared.tensor, self.batch, 0)
         try:
-            values = self.session.run(self.names, {self.session.get_inputs()[0].name: tensor})
+            values: Any = self.session.run(self.names, {self.session.get_inputs()[0].name: tensor})
         except Exception as error:
             raise ValueError(f'the model does not run on {tensor.shape}: {str(error).splitlines()[0]}') from error
         return {name: value[0] for name, value in zip(self.names, values, strict=True)}
 
-    def found(self, outputs: dict[str, np.ndarray], prepared: Prepared, image: Image.Image, threshold: float) -> Found:
+    def found(self, outputs: Outputs, prepared: Prepared, image: Image.Image, threshold: float) -> Found:
         """What the outputs say about the picture."""
         if self.kind == 'classifier':
             return _classified(outputs[self.names[0]], self.classes, image)
         if self.kind == 'segmentor':
-            return _segmented(outputs, prepared.size, self.classes, image)
+            return _segmented(outputs, prepared, self.classes, image)
         if self.kind == 'detector':
-            return _detected(outputs, prepared.factors, self.classes, image, threshold)
+            return _detected(outputs, prepared, self.classes, image, threshold)
         shapes = {name: list(value.shape) for name, value in outputs.items()}
-        return Found(', '.join(f'{name} {shape}' for name, shape in shapes.items()), {'maps': shapes}, None)
+        return Found(', '.join(f'{name} {shape}' for name, shape in shapes.items()), {'maps': shapes})
 
 
 def _card(path: Path) -> tuple[dict[str, Any], str]:
@@ -237,8 +280,11 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
         raise ValueError(f'{file} must be a card in JSON, but cannot be read: {error}') from error
     if not isinstance(card, dict):
         raise ValueError(f'{file} must be a card, one JSON object, but holds a {type(card).__name__}.')
+    files, taken = card.get('files') or [], card.get('input') or {}
+    if not isinstance(files, list) or not all(isinstance(part, dict) for part in [*files, taken]):
+        raise ValueError(f'{file} must hold a list of objects files and an object input, but has {files} and {taken}.')
     given = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = [str(entry.get('sha256')) for entry in card.get('files') or ()]
+    known = [str(entry.get('sha256')) for entry in files]
     if given not in known:
         raise ValueError(
             f'{file} is the card of another file: it says sha256 {[name[:12] for name in known]}, but {path} has '
@@ -249,9 +295,7 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
 
 def _facts(session: Any, card: dict[str, Any]) -> dict[str, Any]:
     """One level of facts: what the metadata says, and over it the card."""
-    facts: dict[str, Any] = {}
-    for key, text in session.get_modelmeta().custom_metadata_map.items():
-        facts[key] = _value(text)
+    facts = {key: _value(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
     facts['size'] = facts.get('input_size')
     for part in (card, card.get('input') or {}):
         facts.update({key: value for key, value in part.items() if value is not None})
@@ -289,48 +333,59 @@ def prepare(image: Image.Image, facts: dict[str, Any], fixed: tuple[int, int] | 
         fixed: (height, width) that a file of one shape takes.
 
     Raises:
-        ValueError: A way to resize that is not known.
+        ValueError: A way to resize that is not known, or another number of channels than 1 or 3.
     """
     channels, height, width = facts['size']
-    how = facts['resize']
+    how = facts['resize'] if isinstance(facts['resize'], dict) else {}
     mode, interpolation = how.get('mode'), how.get('interpolation', 'bilinear')
     if mode not in MODES or interpolation not in MODES[mode]:
         known = ', '.join(f'{mode} ({" or ".join(names)})' for mode, names in MODES.items())
-        raise ValueError(f'resize must have one of the modes {known}, but the card says {how}.')
-    if mode == 'crop':
-        pixels = np.asarray(_crop(image, (height, width), float(how.get('crop_pct') or 0.875), interpolation))
+        raise ValueError(f'resize must be an object with one of the modes {known}, but is {facts["resize"]!r}.')
+    if channels not in (1, 3):
+        raise ValueError(f'size must be (1 or 3, height, width), but is {facts["size"]}.')
+    if mode in ('crop', 'squash'):
+        share = float(how.get('crop_pct') or 0.875)
+        pixels = np.asarray(_cut(image, (height, width), share, interpolation, mode == 'squash'))
     else:
         wide, tall = how.get('scale') or (width, height)
         if mode != 'stretch':
-            wide, tall = _within(image.size, (wide, tall))
+            wide, tall = _within(image.size, (wide, tall), fixed)
         pixels = resize(np.asarray(image), (wide, tall), interpolation)
     tall, wide = pixels.shape[:2]
-    tensor = _scaled(pixels, channels, facts)
-    if mode == 'pad' or how.get('pad_to'):
-        tensor = _padded(tensor, how, fixed or (height, width), facts)
+    tensor, least = _scaled(pixels, channels, facts), how.get('pad_to') or 1
+    sides = (max(tall, height), max(wide, width)) if mode == 'pad' else (tall, wide)
+    whole = fixed if fixed and mode in ('keep_ratio', 'pad') else tuple(-(-side // least) * least for side in sides)
+    if whole != (tall, wide):
+        tensor = _padded(tensor, whole, how, facts)
     return Prepared(tensor[None], (tall, wide), (wide / image.width, tall / image.height))
 
 
-def _crop(image: Image.Image, size: tuple[int, int], share: float, interpolation: str) -> Image.Image:
-    """timm's evaluation: the shorter side to size / share, then the centre."""
+def _cut(image: Image.Image, size: tuple[int, int], share: float, interpolation: str, squash: bool) -> Image.Image:
+    """timm's evaluation: the shorter side, or both if squashed, to size / share, then the centre."""
     height, width = size
     tall, wide = math.floor(height / share), math.floor(width / share)
-    if tall == wide:  # torchvision's rounding: down
+    if squash:
+        target = (wide, tall)
+    elif tall == wide:  # torchvision's rounding: down
         short = min(image.size)
         target = tuple(tall if side == short else int(tall * side / short) for side in image.size)
     else:  # timm's own: to the nearest
         ratio = min(image.height / tall, image.width / wide)
         target = (round(image.width / ratio), round(image.height / ratio))
-    method = {'bicubic': Image.Resampling.BICUBIC, 'bilinear': Image.Resampling.BILINEAR}[interpolation]
-    image = image.resize(target, method)  # type: ignore[arg-type]
+    image = image.resize(target, Image.Resampling[interpolation.upper()])  # type: ignore[arg-type]
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
 
-def _within(size: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) as large as the longer and the shorter side of `most` allow, in the proportions of `size`."""
+def _within(size: tuple[int, int], most: tuple[int, int], fixed: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) in the proportions of `size`, as large as the longer and the shorter side of `most` allow.
+
+    A file of one shape cannot turn `most` to suit the picture: then it must also fit inside (height, width).
+    """
     factor = min(max(most) / max(size), min(most) / min(size))
-    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+    if fixed:
+        factor = min(factor, fixed[1] / size[0], fixed[0] / size[1])
+    return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str = 'bilinear') -> np.ndarray:
@@ -349,7 +404,8 @@ def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str = 'bili
     lengths = zip(size, pixels.shape[1::-1], strict=True)
     across, down = (_taps((np.arange(new) + 0.5) * (old / new) - 0.5, old, interpolation) for new, old in lengths)
     source = pixels.astype(np.int32)
-    wide = sum(source[:, columns] * x[:, None] for columns, x in across)  # H width C
+    wide: Any = sum(source[:, columns] * x[:, None] for columns, x in across)  # H width C
+    total: Any
     if interpolation == 'bicubic':
         total, bits = sum(wide[rows] * y[:, None, None] for rows, y in down), 2 * BITS
     else:  # bits are cut off on the way
@@ -403,21 +459,18 @@ def _scaled(pixels: np.ndarray, channels: int, facts: dict[str, Any]) -> np.ndar
     return (tensor - mean) / std
 
 
-def _padded(tensor: np.ndarray, how: dict[str, Any], size: tuple[int, int], facts: dict[str, Any]) -> np.ndarray:
-    """Rows below and columns to the right up to a multiple of `pad_to`, or to the size.
+def _padded(tensor: np.ndarray, size: tuple[int, ...], how: dict[str, Any], facts: dict[str, Any]) -> np.ndarray:
+    """Rows below and columns to the right up to (height, width).
 
     They hold the colour `pad_value` of the card, or 0 behind the normalisation.
     """
-    tall, wide = tensor.shape[1:]
-    least = how.get('pad_to')
-    height, width = (-(-tall // least) * least, -(-wide // least) * least) if least else size
     fill = np.zeros((len(tensor), 1, 1), np.float32)
     if how.get('pad_value') is not None:
         fill += _scaled(np.full((1, 1, 3), how['pad_value'], np.uint8), len(tensor), facts)
     elif facts.get('normalize') and facts.get('mean'):  # the graph makes 0 of it
         fill += np.asarray(facts['mean'], np.float32).reshape(-1, 1, 1)
-    whole = np.broadcast_to(fill, (len(tensor), max(height, tall), max(width, wide))).copy()
-    whole[:, :tall, :wide] = tensor
+    whole = np.broadcast_to(fill, (len(tensor), *size)).copy()
+    whole[:, : tensor.shape[1], : tensor.shape[2]] = tensor
     return whole
 
 
@@ -432,19 +485,15 @@ def _classified(logits: np.ndarray, classes: list[str], image: Image.Image) -> F
     drawing = image.copy()
     _label(ImageDraw.Draw(drawing), (4, 4), f'{best[0][0]} {best[0][1]:.2f}', (0, 0, 0))
     words = ', '.join(f'{name} {score:.3f}' for name, score in best)
-    return Found(words, {'classes': [{'label': name, 'score': round(score, 4)} for name, score in best]}, drawing)
+    return Found(words, {'classes': [{'label': name, 'score': round(score, 4)} for name, score in best]}, (drawing,))
 
 
-def _detected(
-    outputs: dict[str, np.ndarray],
-    factors: tuple[float, float],
-    classes: list[str],
-    image: Image.Image,
-    threshold: float,
-) -> Found:
+def _detected(outputs: Outputs, made: Prepared, classes: list[str], image: Image.Image, threshold: float) -> Found:
     dets, labels = outputs['dets'], outputs['labels'].astype(int)
-    keep = np.flatnonzero((labels >= 0) & (dets[:, 4] > threshold))
-    boxes = dets[keep, :4].astype(np.float64) / [*factors, *factors]
+    real = (dets[:, :2] < made.size[::-1]).all(1)  # not in what was padded
+    keep = np.flatnonzero((labels >= 0) & (dets[:, 4] > threshold) & real)
+    whole = dets[keep, :4].astype(np.float64) / [*made.factors, *made.factors]
+    boxes = whole.clip(0, [*image.size, *image.size])
     records = [
         {'label': _name(classes, label), 'score': round(float(score), 4), 'box': [round(side, 2) for side in box]}
         for label, score, box in zip(labels[keep].tolist(), dets[keep, 4], boxes.tolist(), strict=True)
@@ -452,10 +501,10 @@ def _detected(
     drawing = image.copy()
     if 'masks' in outputs:
         pixels = np.asarray(image).copy()
-        for index, box, record in zip(keep.tolist(), boxes, records, strict=True):
+        for index, box, record in zip(keep.tolist(), whole, records, strict=True):
             inside, (left, top) = _mask(outputs['masks'][index], box, image.size)
             part = pixels[top : top + inside.shape[0], left : left + inside.shape[1]]
-            part[inside] = part[inside] // 2 + np.asarray(_colour(labels[index]), np.uint8) // 2
+            part[inside] = part[inside] // 2 + np.asarray(_colour(int(labels[index])), np.uint8) // 2
             record['pixels'] = int(inside.sum())
         drawing = Image.fromarray(pixels)
     draw = ImageDraw.Draw(drawing)
@@ -464,7 +513,7 @@ def _detected(
         _label(draw, (box[0] + 3, max(2, box[1] - 16)), f'{record["label"]} {record["score"]:.2f}', _colour(label))
     counts = Counter(record['label'] for record in records)
     words = ', '.join(f'{count} {name}' for name, count in counts.most_common()) or 'nothing'
-    return Found(words, {'instances': records}, drawing)
+    return Found(words, {'instances': records}, (drawing,))
 
 
 def _mask(grid: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
@@ -479,8 +528,8 @@ def _mask(grid: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> tuple[np.
     return sample(rim, x, y) >= 0.5, (int(low[0]), int(low[1]))
 
 
-def _segmented(outputs: dict[str, np.ndarray], size: tuple[int, int], classes: list[str], image: Image.Image) -> Found:
-    tall, wide = size
+def _segmented(outputs: Outputs, made: Prepared, classes: list[str], image: Image.Image) -> Found:
+    tall, wide = made.size
     x, y = ((np.arange(new) + 0.5) * (old / new) - 0.5 for new, old in ((image.width, wide), (image.height, tall)))
     if 'mask' in outputs:
         rows, columns = (np.rint(places).clip(0, count - 1).astype(int) for places, count in ((y, tall), (x, wide)))
@@ -494,7 +543,7 @@ def _segmented(outputs: dict[str, np.ndarray], size: tuple[int, int], classes: l
     drawing = Image.fromarray(np.asarray(image) // 2 + palette[numbers] // 2)
     named = {_name(classes, i): round(float(shares[i]), 4) for i in np.flatnonzero(shares).tolist()}
     words = ', '.join(f'{name} {share:.1%}' for name, share in named.items())
-    return Found(words, {'shares': named}, drawing, Image.fromarray(numbers))
+    return Found(words, {'shares': named}, (drawing, Image.fromarray(numbers)))
 
 
 def _colour(label: int) -> tuple[int, int, int]:

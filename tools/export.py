@@ -121,13 +121,17 @@ def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
     facts: dict[str, Any] = {}
     if options.config:
         config, model = _mm_model(options)
+        size = _input_size(options, model)
+        if size:
+            _set_size(config, *size[-2:])
         facts = _facts(config, model)
     else:
         config, model = None, _timm_model(options)
     _check_kind(options, model)
     facts['input_size'] = _input_size(options, model) or facts.get('input_size')
-    measure, samples = _measure(options, config, model), _samples(options, model)
-    pictures = _calibration(options, config, model.eval())
+    size = facts['input_size']
+    measure, samples = _measure(options, config, model), _samples(options, model, size)
+    pictures = _calibration(options, config, model.eval(), size)
     output = Path(options.output or f'{name}{formats.ENDINGS[options.format]}')
     with formats.source(options, output) as path:
         report = export_onnx(model, path, samples=samples, measure=measure, **_settings(options), **facts)
@@ -148,15 +152,24 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def _calibration(options: argparse.Namespace, config: Any, model: 'nn.Module') -> Any:
-    """Pictures of --calibration as the file takes them."""
+def _calibration(options: argparse.Namespace, config: Any, model: 'nn.Module', size: Any) -> Any:
+    """Pictures of --calibration as the file takes them, in batches of one, or of the batch of a file of one shape."""
     if not options.calibration:
         return None
     paths = pictures.find('--calibration', options.calibration, options.images or formats.PICTURES)
     if config is not None:
         with score.quiet():
-            return score.prepared(config, model, paths, not options.normalize)
-    return [picture[None].numpy() for picture in pictures.load(model, paths, not options.normalize)]
+            found = score.prepared(config, model, paths, not options.normalize)
+    else:
+        found = [picture[None].numpy() for picture in pictures.load(model, paths, not options.normalize, size)]
+    batch = 1 if DYNAMIC[options.dynamic] else options.batch_size
+    if len(found) < batch:
+        raise ValueError(f'--calibration must give a batch of {batch} pictures at least, but gives {len(found)}')
+    if batch == 1:
+        return found
+    import numpy as np
+
+    return [np.concatenate(found[i : i + batch]) for i in range(0, len(found) - batch + 1, batch)]
 
 
 def _check_kind(options: argparse.Namespace, model: 'nn.Module') -> None:
@@ -216,13 +229,13 @@ def _measure(
     return lambda path: score.measure(config, model, path, images, options.device or 'cpu', progress, tolerance)
 
 
-def _samples(options: argparse.Namespace, model: 'nn.Module') -> 'torch.Tensor | None':
+def _samples(options: argparse.Namespace, model: 'nn.Module', size: Any) -> 'torch.Tensor | None':
     if not options.samples:
         return None
     if options.config:
         raise ValueError('--samples goes with --model only')
     paths = pictures.find('--samples', options.samples, options.images or IMAGES)
-    return pictures.load(model, paths, not options.normalize)
+    return pictures.load(model, paths, not options.normalize, size)
 
 
 def _input_size(options: argparse.Namespace, model: 'nn.Module') -> tuple[int, ...] | None:
@@ -270,6 +283,21 @@ def _mm_model(options: argparse.Namespace) -> tuple[Any, 'nn.Module']:
     config = mm_config.load_config(options.config, {})
     with score.quiet():
         return config, build_model(config, options.checkpoint)
+
+
+def _set_size(config: Any, height: int, width: int) -> None:
+    """The test pipeline prepares pictures for another size."""
+    steps = ((config.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline', ())
+    cut = next((step for step in steps if step['type'].endswith('CenterCrop')), None)
+    if cut is not None and height != width:
+        raise ValueError(f'--img-size must be one side, since pictures are cut to squares, but is {height} {width}')
+    for step in steps:
+        if 'scale' in step:
+            step['scale'] = (width, height) if cut is None else round(step['scale'] * height / cut['crop_size'])
+        elif step['type'].endswith('Pad') and step.get('size'):
+            step['size'] = (width, height)
+    if cut is not None:
+        cut['crop_size'] = height
 
 
 def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:

@@ -56,15 +56,22 @@ def check(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
     """Where the float32 ONNX file goes: to the output if that is asked for, else to a folder for the time being."""
+    from backbones.deploy.card import check_target
+
     derived = options.format != 'onnx' or options.half or options.int8
+    if options.tensorrt:  # what would stand in the way is told before the work
+        for path in (output, *(_named(output, flag) for flag in ('half', 'int8') if getattr(options, flag))):
+            check_target(path)
     if options.tensorrt or not derived:
         yield output  # checked by the export
         return
     if not output.parent.is_dir():
         raise ValueError(f'--output must name a file in a folder that exists, but got {output}')
-    from backbones.deploy.card import check_target
-
     check_target(output)
+    if options.format == 'openvino':
+        from backbones.deploy.openvino import target
+
+        target(output)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
         yield Path(folder) / f'{output.stem}.onnx'
 
@@ -90,7 +97,7 @@ def derive(
             return [_openvino(options, path, Path(folder) / output.name, output, pictures)]
         for flag, write in (('half', _half), ('int8', _int8)):
             if getattr(options, flag):
-                made[flag] = output.with_name(f'{output.stem}_{flag}.onnx') if options.tensorrt else output
+                made[flag] = _named(output, flag) if options.tensorrt else output
                 part = Path(folder) / f'{flag}.onnx'
                 line, facts = write(path, part, pictures, options)
                 metric = None if measure is None else measure(part)
@@ -103,13 +110,18 @@ def derive(
     return lines
 
 
+def _named(output: Path, flag: str) -> Path:
+    """The file of a lower precision beside the one of float32."""
+    return output.with_name(f'{output.stem}_{flag}.onnx')
+
+
 def _half(path: Path, part: Path, pictures: Any, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from backbones.deploy.half import to_half
 
     report = to_half(path, part, pictures)
     line = (
         f'float16, {report.half} operators, {len(report.kept)} stay float32; headroom {report.headroom:.3g}, lowest '
-        f'cosine {report.cosine:.6f}; {_changes(report)}'
+        f'cosine {report.cosine:.6f}; on {report.pictures} pictures: {_changes(report)}'
     )
     return line, {'precision': 'float16', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
 
@@ -120,7 +132,7 @@ def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) ->
     report = quantize(path, part, pictures, reduce_range=options.reduce_range)
     line = (
         f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; signal to noise '
-        f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; {_changes(report)}'
+        f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; on {report.samples} pictures: {_changes(report)}'
     )
     for runtime, here in report.here.items():
         if here < report.snr - OVERFLOW:
@@ -134,9 +146,8 @@ def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) ->
 def _openvino(options: argparse.Namespace, path: Path, part: Path, output: Path, pictures: Any) -> str:
     import numpy as np
 
-    from backbones.deploy.openvino import export_openvino, target
+    from backbones.deploy.openvino import export_openvino
 
-    target(output)
     report = export_openvino(path, part, half=options.half)
     facts: dict[str, Any] = {'precision': 'float16' if options.half else 'float32'}
     facts |= {'format': 'openvino', 'openvino': [vars(check) for check in report.checks]}

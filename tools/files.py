@@ -1,6 +1,7 @@
 """Files that the tools write: whole, or not at all."""
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -17,3 +18,27 @@ def write(path: str | os.PathLike, data: str | bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check(path: str, option: str) -> None:
+    """Make sure that a file can be written.
+
+    Args:
+        path: The file.
+        option: How the command line calls it.
+
+    Raises:
+        ValueError: Its folder is missing or takes no file, or it is a folder itself.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ValueError(f'{option} {path}: there is no folder {folder}: make it, or name another')
+    if Path(path).is_dir():
+        raise ValueError(f'{option} must be a file, but {path} is a folder: name a file in it')
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f'{option} {path}: no file can be written into {folder} ({error.strerror}): name another folder'
+        ) from error

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import demo_page, files, look_maps, plots, predict, score
+    from tools import data_checks, demo_page, files, look_maps, plots, predict, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import data_checks  # type: ignore[no-redef]
     import demo_page  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
     import look_maps  # type: ignore[no-redef]
@@ -95,7 +96,10 @@ def _pictures(config: Any, images: int | None) -> tuple[Any, list[int]]:
     reason = score.missing(config)
     if reason:
         raise ValueError(f'errors are looked for on the test split, but {reason}')
+    data_checks.check_folders(config, 'test_dataloader')
+    data_checks.check_annotations(config, 'test_dataloader')
     with score.quiet():
+        data_checks.check_pictures(config, 'refuse', ['test_dataloader'], images)
         dataset = DATASETS.build(config.test_dataloader['dataset'])
     count = min(images or len(dataset), len(dataset))
     if not count:

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 try:
-    from tools import mm_config
+    from tools import files, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
-    import mm_config
+    import files  # type: ignore[no-redef]
+    import mm_config  # type: ignore[no-redef]
 
 
 def _parser() -> 'mm_config.Parser':
@@ -43,6 +44,8 @@ def _pack(options) -> None:
 
     if Path(options.out).suffix != '.safetensors':
         raise ValueError(f'the file to write must end in .safetensors, got {options.out}')
+    files.check(options.out, 'the file to write')
+    metrics = _metrics(options.metrics) if options.metrics else None
     config = mm_config.load_config(options.config, options.cfg_options)
     model = build_model(config, options.checkpoint)  # strict: the file is whole and belongs to the config
     # Statistics and other vectors are few and some reach beyond the range of half precision.
@@ -56,10 +59,22 @@ def _pack(options) -> None:
         'classes': json.dumps(mm_config.class_names(config, dataset) if dataset else []),
         'licence': options.licence,
     }
-    if options.metrics:
-        metadata['metrics'] = json.dumps(json.loads(Path(options.metrics).read_text(encoding='utf-8')))
+    if metrics:
+        metadata['metrics'] = metrics
     digest = save_checkpoint(state, options.out, metadata)
     print(f'{options.out}: {Path(options.out).stat().st_size / 1e6:.1f} MB, SHA-256 {digest}')
+
+
+def _metrics(path: str) -> str:
+    """What a metrics file holds, in one line."""
+    if not Path(path).is_file():
+        raise ValueError(f'--metrics: there is no file {path}: give the one that test.py --out wrote')
+    try:
+        return json.dumps(json.loads(Path(path).read_text(encoding='utf-8')))
+    except ValueError as error:
+        raise ValueError(
+            f'--metrics: {path} must be JSON, but is not ({error}): give the one that test.py --out wrote'
+        ) from error
 
 
 if __name__ == '__main__':

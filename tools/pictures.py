@@ -1,6 +1,6 @@
 """Pictures of a folder as a model takes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +31,37 @@ def find(option: str, folder: str, most: int) -> list[Path]:
     return [paths[i * len(paths) // count] for i in range(count)]
 
 
-def load(model: Any, paths: Iterable[Path], normalize: bool = True) -> 'torch.Tensor':
-    """Pictures as the model's own evaluation has them, (B, C, H, W).
+def load(
+    model: Any, paths: Iterable[Path], normalize: bool = True, size: Sequence[int] | None = None
+) -> 'torch.Tensor':
+    """Pictures as the model's own evaluation has them, (B, 3, H, W).
 
     Args:
         model: Model with timm's `pretrained_cfg`.
         paths: Files.
         normalize: Whether mean and standard deviation are taken off; else values lie in [0, 1].
+        size: (3, height, width) if it is not the model's own.
+
+    Raises:
+        ValueError: A file cannot be read as a picture.
     """
     import torch
-    from PIL import Image
     from timm.data import create_transform, resolve_model_data_config
 
     config: Any = resolve_model_data_config(model)
     if not normalize:
         config.update(mean=(0.0,) * 3, std=(1.0,) * 3)
+    if size:
+        config.update(input_size=tuple(size))
     transform: Any = create_transform(**config)
-    return torch.stack([transform(Image.open(path).convert('RGB')) for path in paths])
+    return torch.stack([transform(_read(path)) for path in paths])
+
+
+def _read(path: Path) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return file.convert('RGB')
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'{path} must be a whole picture, but cannot be read: {error}; take it out') from error

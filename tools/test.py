@@ -24,6 +24,9 @@ def _parser() -> 'mm_config.Parser':
     parser.add_argument(
         '--out', metavar='FILE', help='write the metrics (.json) or the predictions (.pkl) to this file'
     )
+    parser.add_argument(
+        '--no-check', action='store_true', help='open no picture beforehand, for data sets where that takes too long'
+    )
     parser.add_launcher()
     return parser
 
@@ -49,13 +52,18 @@ def _test(options) -> None:
     suffix = Path(options.out).suffix if options.out else ''
     if suffix not in ('', '.json', '.pkl'):
         raise ValueError(f'--out must end in .json (metrics) or .pkl (predictions), got {options.out}')
+    if options.out:
+        files.check(options.out, '--out')
     if not Path(options.checkpoint).is_file():
         raise ValueError(f'there is no checkpoint {options.checkpoint}')
     config = mm_config.load_config(options.config, options.cfg_options)
     if config.get('test_dataloader') is None:
         raise ValueError(f'{options.config} sets no test_dataloader, there is nothing to measure on')
     mm_config.set_work_dir(config, options.config, options.work_dir)
+    data_checks.check_folders(config, 'test_dataloader')
     data_checks.check_annotations(config, 'test_dataloader')
+    if not options.no_check:
+        data_checks.check_pictures(config, 'refuse', ['test_dataloader'])
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     config.load_from, config.resume = None, False  # mmengine's reader would fall back to unsafe unpickling
     # The averaged weights are what a training stores as its model: nothing is left to average.

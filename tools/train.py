@@ -90,8 +90,8 @@ def _check_unused(folder: Path) -> None:
     last = mm_config.last_checkpoint(folder)
     if last is not None:
         raise ValueError(
-            f'--work-dir {folder} must hold no other training, but holds {last.name}: go on from it with --resume, name '
-            'another folder, or remove this one'
+            f'--work-dir {folder} must hold no other training, but holds {last.name}: go on from it with --resume, '
+            'name another folder, or remove this one'
         )
 
 
@@ -173,8 +173,8 @@ def _check_same_model(config, path, state) -> None:
     other = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
     if other:
         raise ValueError(
-            f'--resume: {path} must be of the model of this config, but {len(other)} weights are not ({other[0]}, ...): '
-            'give the config, --backbone and --cfg-options that it was trained with'
+            f'--resume: {path} must be of the model of this config, but {len(other)} weights are not ({other[0]}, '
+            '...): give the config, --backbone and --cfg-options that it was trained with'
         )
 
 

@@ -178,7 +178,7 @@ def export_onnx(
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
     inputs = _inputs(module, shape, axes, check_sizes) if check else []
     fusion = _check_fused(model, (1, *steps, size[0], *inputs[-1].shape[-2:])) if check and fused else []
-    shown = [] if samples is None or not check else list(samples.float().split(SHOWN if axes else samples.shape[0]))
+    shown = [] if samples is None or not check else _parts(samples.float(), None if axes else batch_size)
     inputs += shown
     drift = {}
     if module.spikes and shown:
@@ -201,6 +201,14 @@ def export_onnx(
     return ExportReport(*written, checks, drift, fusion, metric)
 
 
+def _parts(samples: torch.Tensor, batch: int | None) -> list[torch.Tensor]:
+    """Sample pictures as the file takes them: some at a time, or in batches of its own, without what is left over."""
+    if batch and len(samples) < batch:
+        raise ValueError(f'samples must hold a batch of {batch} pictures at least, but hold {len(samples)}.')
+    parts = samples.split(batch or SHOWN)
+    return [part for part in parts if len(part) == batch or not batch]
+
+
 def _check_fused(model: nn.Module, shape: tuple[int, ...]) -> list[Check]:
     """Compare the fused model with the model in float64."""
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -209,11 +217,14 @@ def _check_fused(model: nn.Module, shape: tuple[int, ...]) -> list[Check]:
 
 
 def _resize(model: nn.Module) -> dict[str, Any] | None:
-    """timm's rule: the shorter side to the input's divided by `crop_pct`, then the middle ('crop'), or another mode."""
+    """timm's rule: the shorter side ('crop') or both ('squash') to the input's divided by `crop_pct`, then the middle.
+
+    None where there is none, or one that no card can say: timm's 'border' pads the shorter side on both ends.
+    """
     cfg = pretrained_cfg(model)
-    if 'crop_pct' not in cfg:
+    mode = {'center': 'crop', 'squash': 'squash'}.get(cfg.get('crop_mode') or 'center')
+    if 'crop_pct' not in cfg or mode is None:
         return None
-    mode = {'center': 'crop', 'squash': 'stretch'}.get(cfg.get('crop_mode') or 'center', cfg.get('crop_mode'))
     return {'mode': mode, 'interpolation': cfg.get('interpolation'), 'crop_pct': cfg['crop_pct']}
 
 
@@ -234,7 +245,10 @@ def _check_arguments(
     if dynamic not in (True, False, 'batch'):
         raise ValueError(f"dynamic must be True, 'batch' or False, but got {dynamic!r}.")
     if batch_size < (2 if dynamic else 1):
-        raise ValueError(f'batch_size must be at least {2 if dynamic else 1} here, but got {batch_size}.')
+        raise ValueError(
+            f'batch_size must be at least {2 if dynamic else 1}, but got {batch_size}'
+            + (': a batch of 1 is not traced as a free one, give 2 or dynamic=False.' if dynamic else '.')
+        )
     if opset not in OPSETS:
         raise ValueError(f'opset must lie between {OPSETS[0]} and {OPSETS[-1]}, but got {opset}.')
     if not path.parent.is_dir() or path.is_dir():
@@ -316,14 +330,21 @@ def _optimize(graph: ir.Model) -> None:
     The rules alone give the same graph, but spend five times as long on what the cheap passes remove.
     """
     largest, result = 2**22, 2**20  # elements of what is folded; a table of attention biases is below
+
+    def moves(node: ir.Node) -> bool | None:
+        """Whether it gives a constant that nothing else takes another form, which makes no file larger."""
+        source = node.inputs[0] if node.op_type in ('Flatten', 'Reshape', 'Squeeze', 'Transpose', 'Unsqueeze') else None
+        return True if source is not None and len(source.uses()) == 1 else None  # None: the limits decide
+
     optimizer.inline(graph)
-    optimizer.fold_constants(graph, onnx_shape_inference=False, input_size_limit=largest, output_size_limit=result)
+    limits: dict[str, Any] = {'input_size_limit': largest, 'output_size_limit': result}
+    optimizer.fold_constants(graph, onnx_shape_inference=False, should_fold=moves, **limits)
     optimizer.remove_unused_nodes(graph)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     common.DeduplicateInitializersPass()(graph)
     common.CommonSubexpressionEliminationPass()(graph)
     optimizer.remove_unused_nodes(graph)
-    optimizer.optimize(graph, input_size_limit=largest, output_size_limit=result)
+    optimizer.optimize(graph, **limits)
 
 
 def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.ModelProto:

@@ -7,7 +7,6 @@ TensorRT is from version 11 on, computes each node in the type that was measured
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from .precision import Batches, Change, Graph, as_input, compare, feed, look, mark, outputs_of, read, saved
+from .precision import Batches, Change, Graph, Spread, as_input, compare, feed, look, mark, outputs_of, read, saved
 from .probe import Measured, measure, step_outputs
 from .sensitive import FIXED, HEAVY, MOVERS, SHAPES, rules
 
@@ -39,6 +38,7 @@ class HalfReport:
         casts: Number of casts at the borders.
         headroom: Largest float16 number over the largest value of any node in float16, on the samples.
         cosine: Lowest cosine similarity between a node in float16 and the same in float32, each given the same input.
+        pictures: Samples that were measured and compared on.
         changes: Each output beside the float32 file's, on the samples, with each value rounded to the type that it has.
         size_before: Bytes of the float32 file.
         size: Bytes of the file.
@@ -51,6 +51,7 @@ class HalfReport:
     casts: int
     headroom: float
     cosine: float
+    pictures: int
     changes: list[Change]
     size_before: int
     size: int
@@ -79,7 +80,7 @@ def to_half(
         path_in: A float32 file that `export_onnx` wrote; it stays as it is.
         path_out: Where the new file goes.
         samples: Real pictures as the file takes them: (N, C, H, W), or batches of any sizes that it takes.
-        most: Batches that are measured and compared at most.
+        most: Batches that are measured and compared at most, evenly spaced over all that are given.
         least_cosine: Lowest cosine similarity of a node in float16 to the same in float32.
         least_headroom: Least factor between the largest value of a node and the largest float16 number.
         keep: Names of further nodes, or kinds of operators, that stay in float32.
@@ -97,7 +98,10 @@ def to_half(
             'least_cosine must lie in (0, 1], least_headroom and most be at least 1, but got '
             f'{least_cosine}, {least_headroom} and {most}.'
         )
-    batches = list(islice(feed(graph, samples, 'samples'), most))
+    spread = Spread(most)
+    for batch in feed(graph, samples, 'samples'):
+        spread.add(batch)
+    batches = spread.chosen()
     kept = _constants(graph) | _fixed_types(graph) | _asked(graph, keep) | rules(graph)
     floating = [node for node in _floating(graph) if kept.get(node.name) != FIXED]
     found = measure(graph, batches, {node.name for node in floating}, set(kept))
@@ -121,6 +125,7 @@ def to_half(
         casts,
         LARGEST / max((values.largest for values in half), default=SMALLEST),
         min((values.cosine for values in half), default=1.0),
+        sum(map(len, batches)),
         changes,
         graph.path.stat().st_size,
         Path(path_out).stat().st_size,

@@ -21,7 +21,7 @@ import torch
 
 from .verify import SPIKES, Check, Disagreement, Thresholds, compare_detections, compare_tensors, session
 
-__all__ = ['OpenVinoReport', 'compiled', 'export_openvino', 'put', 'reason', 'require', 'target']
+__all__ = ['OpenVinoReport', 'compiled', 'export_openvino', 'put', 'reason', 'require', 'save', 'target']
 
 EXTRA = re.compile(r'(score|delta)_s\d+')  # maps of a detector's head
 SPIKE = re.compile(r'spikes_(\d+)')  # what neurons give, in the order of their calls
@@ -149,7 +149,7 @@ def export_openvino(
         raise ValueError(f'OpenVINO cannot read {onnx_path}: {reason(error)}.') from error
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.stem}.') as folder:
         part = Path(folder) / path.name
-        openvino.save_model(model, os.fspath(part), compress_to_fp16=half)
+        save(model, part, half)
         del model
         checks = _compare(source, part, inputs, limit, half)
         size = put(part, path)
@@ -171,6 +171,20 @@ def require(name: str) -> Any:
             f'OpenVINO files need {error.name}, which is not installed: pip install '
             f'{"backbones[openvino]" if name == "openvino" else name}.'
         ) from error
+
+
+def save(model: Any, path: Path, half: bool) -> None:
+    """Write a model's two files.
+
+    Raises:
+        OSError: They cannot be written, as on a full disk.
+    """
+    import openvino
+
+    try:
+        openvino.save_model(model, os.fspath(path), compress_to_fp16=half)
+    except RuntimeError as error:
+        raise OSError(f'{path} cannot be written whole, is the disk full? {reason(error)}') from error
 
 
 def target(path: str | os.PathLike) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .openvino import compiled, put, reason, require, target
+from .openvino import compiled, put, reason, require, save, target
 from .quiet import quiet
 from .verify import Disagreement
 
@@ -88,7 +88,7 @@ def quantize_openvino(
         raise ValueError(f'NNCF cannot quantise {source}: {reason(error)}.') from error
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.stem}.') as folder:
         part = Path(folder) / path.name
-        openvino.save_model(quantized, os.fspath(part), compress_to_fp16=False)
+        save(quantized, part, False)
         drift = _drift(compiled(source, (), names), compiled(part, (), names), seen, names)
         found = drift.error if drift.boxes is None else {'dets': 1 - drift.boxes}
         wrong = {name: error for name, error in found.items() if not error <= limit}

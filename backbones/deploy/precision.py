@@ -22,6 +22,7 @@ __all__ = [
     'Batches',
     'Change',
     'Graph',
+    'Spread',
     'as_input',
     'compare',
     'feed',
@@ -31,6 +32,7 @@ __all__ = [
     'read',
     'saved',
     'snr',
+    'spaced',
 ]
 
 Batches = np.ndarray | torch.Tensor | Iterable[np.ndarray | torch.Tensor]
@@ -212,6 +214,39 @@ def feed(graph: Graph, data: Batches, name: str) -> Iterator[np.ndarray]:
         raise ValueError(f'{name} must hold at least one picture, but is empty: real pictures are what is measured on.')
 
 
+def spaced(number: int, most: int) -> list[int]:
+    """Places of at most `most` of a number of things in a row, from the first on and evenly spaced."""
+    return [i * number // most for i in range(most)] if number > most else list(range(number))
+
+
+class Spread:
+    """Evenly spaced batches of a stream that is gone through once and may be of any length.
+
+    Pictures often come sorted by class, so that neighbours are all of one. While the end is not known, more batches are
+    held than are wanted: at most four times as many, of which every second goes whenever there are too many.
+
+    Args:
+        most: Batches that are wanted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._seen, self._step = most, 0, 1
+        self._held: list[np.ndarray] = []
+
+    def add(self, batch: np.ndarray) -> None:
+        """The next batch."""
+        if self._seen % self._step == 0:
+            self._held.append(batch)
+        self._seen += 1
+        if len(self._held) == 4 * self._most:
+            del self._held[1::2]
+            self._step *= 2
+
+    def chosen(self) -> list[np.ndarray]:
+        """The batches, as many as are wanted, or all if there are fewer."""
+        return [self._held[i] for i in spaced(len(self._held), self._most)]
+
+
 def outputs_of(
     model: onnx.ModelProto, batches: Iterable[np.ndarray], names: Sequence[str], literal: bool = False
 ) -> list[list[Any]]:
@@ -307,9 +342,10 @@ def compare(names: Sequence[str], expected: list[list[np.ndarray]], given: list[
             j = names.index('labels')
             changes.append(_boxes(expected, given, i, j))
         elif not (name == 'labels' and 'dets' in names):
-            a, b = (np.concatenate([pair[k].reshape(len(pair[k]), -1) for pair in pairs]) for k in (0, 1))
-            logits = pairs[0][0].ndim == 2 and a.shape[1] > 1
-            top1 = float((a.argmax(1) == b.argmax(1)).mean()) if logits else None
+            logits = all(a.ndim == 2 and a.shape[1] > 1 for a, _ in pairs)
+            top1 = float(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in pairs]).mean()) if logits else None
+            # flat, since maps of pictures of different sizes have nothing else in common
+            a, b = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
             changes.append(Change(name, compare_tensors(a, b), cosine(a, b), top1))
     return changes
 
@@ -371,19 +407,27 @@ def saved(path: str | os.PathLike, source: Path) -> Iterator[Path]:
     """A file to write beside `path`, which takes its place when nothing fails.
 
     Raises:
-        ValueError: `path` cannot be written, or is the file that is read.
+        ValueError: `path` names no file in a folder, or the file that is read.
+        OSError: It cannot be written; then there is none, and an older one is left as it was.
     """
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
         raise ValueError(f'path_out must name a file in a folder that exists, but got {path}.')
     if path.resolve() == source.resolve():
         raise ValueError(f'path_out must be another file than path_in, which stays as it is, but both are {path}.')
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
-    os.close(handle)
-    part = Path(name)
+    part = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+        os.close(handle)
+        part = Path(name)
         yield part
         os.chmod(part, 0o644)
         os.replace(part, path)
+    except OSError:
+        from .export import _writing  # needs onnxscript, which nothing else here does
+
+        with _writing(path):
+            raise
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)

@@ -10,16 +10,29 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 
-from .precision import Batches, Change, Graph, compare, feed, mark, openvino_outputs, outputs_of, read, saved, snr
+from .precision import (
+    Batches,
+    Change,
+    Graph,
+    Spread,
+    compare,
+    feed,
+    mark,
+    openvino_outputs,
+    outputs_of,
+    read,
+    saved,
+    snr,
+    spaced,
+)
 from .quiet import quiet
-from .sensitive import decoding, rules
+from .sensitive import MOVERS, SHAPES, decoding, rules
 
 __all__ = ['Method', 'QuantizeReport', 'quantize']
 
@@ -31,6 +44,7 @@ SETTINGS: dict[Method, dict[str, Any]] = {
     'entropy': {'num_bins': 1024, 'num_quantized_bins': 128},
     'percentile': {'percentile': 99.99},
 }
+GROWING = ('LogSoftmax', 'Sigmoid', 'Softmax')  # what leaves the order of logits as it is
 GROUPS = 48  # groups of layers that are tried one by one
 
 
@@ -50,6 +64,7 @@ class QuantizeReport:
         before: Each output beside the float32 file's with all layers in integers that may be.
         changes: The same of the file.
         pictures: Pictures that the ranges of values were taken from.
+        samples: Pictures that noise and changes were measured on.
         size_before: Bytes of the float32 file.
         size: Bytes of the file.
     """
@@ -64,6 +79,7 @@ class QuantizeReport:
     before: list[Change]
     changes: list[Change]
     pictures: int
+    samples: int
     size_before: int
     size: int
 
@@ -88,20 +104,21 @@ def quantize(
     and so do products of two values of the network. If the outputs with all other layers in integers miss the target,
     each is tried in integers alone, and the worst stay float32, as few as it takes.
 
-    Signal and noise are those of the outputs, or of the maps that boxes are decoded from in a detector. They are
-    measured with each node computed as it stands, so that they do not depend on the processor.
+    Signal and noise are those of the outputs, of the maps that boxes are decoded from in a detector, or of the logits
+    where a segmentor gives classes alone. They are measured with each node computed as it stands, so that they do not
+    depend on the processor.
 
     Args:
         path_in: A float32 file that `export_onnx` wrote; it stays as it is.
         path_out: Where the new file goes.
         calibration: Real pictures as the file takes them, from which the range of each tensor is taken, best of the
             training split: (N, C, H, W), or batches, which are gone through once.
-        samples: Pictures to measure and compare on; the first of `calibration` if None.
+        samples: Pictures to measure and compare on; those of `calibration` if None.
         method: 'minmax' takes the largest value, 'percentile' cuts off a ten-thousandth, 'entropy' keeps the
             distribution.
         target: Signal to noise in decibels; 20 is an error of a tenth.
         most: Largest share of the layers that may stay float32 for it.
-        count: Batches that are measured and compared at most.
+        count: Batches that are measured and compared at most, evenly spaced over all that are given.
         keep: Names of layers, or kinds of operators, that stay float32.
         outputs: Whether what layers give is in integers too, and not only what they take. ONNX Runtime needs that to
             compute in integers; TensorRT and OpenVINO do not, and OpenVINO 2026.4 gives wrong values for some graphs
@@ -123,9 +140,11 @@ def quantize(
         raise ValueError(
             f'{graph.path} must hold layers with constant weights that may be in integers, but holds none.'
         )
-    first: list[np.ndarray] = []
-    ranges, pictures = _calibrate(graph, calibration, method, first if samples is None else None, count)
-    batches = first if samples is None else list(islice(feed(graph, samples, 'samples'), count))
+    spread = Spread(count)
+    ranges, pictures = _calibrate(graph, calibration, method, spread if samples is None else None)
+    for batch in () if samples is None else feed(graph, samples, 'samples'):
+        spread.add(batch)
+    batches = spread.chosen()
     trial = _Trial(graph, ranges, batches, outputs, reduce_range)
     everything = trial.noise(layers)
     float_layers = trial.worst(layers, target, int(most * len(layers))) if everything < target else []
@@ -140,18 +159,20 @@ def quantize(
         changes = before = compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs, True))
         if float_layers:
             before = compare(graph.outputs, expected, outputs_of(trial.build(layers), batches, graph.outputs, True))
-    after = trial.noise(chosen) if float_layers else everything
+        after = trial.noise(chosen) if float_layers else everything
+        here = trial.here(proto)
     return QuantizeReport(
         Path(path_out),
         tuple(chosen),
         {node.name: kept[node.name] for node in graph.nodes if node.name in kept},
         everything,
         after,
-        trial.here(proto),
+        here,
         after >= target,
         before,
         changes,
         pictures,
+        sum(map(len, batches)),
         graph.path.stat().st_size,
         Path(path_out).stat().st_size,
     )
@@ -187,10 +208,8 @@ def _float_layers(graph: Graph, keep: Sequence[str]) -> dict[str, str]:
 # Ranges
 
 
-def _calibrate(
-    graph: Graph, data: Batches, method: Method, first: list[np.ndarray] | None, count: int
-) -> tuple[Any, int]:
-    """Range of each tensor on all pictures, and how many these are; the first batches go to `first`."""
+def _calibrate(graph: Graph, data: Batches, method: Method, spread: Spread | None) -> tuple[Any, int]:
+    """Range of each tensor on all pictures, and how many these are; the batches go to `spread` too."""
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     kinds: dict[Method, Any] = {
@@ -214,8 +233,8 @@ def _calibrate(
                 _reader(graph, batch)
             )  # one by one: the calibrator holds on to all that it is given
             pictures += len(batch)
-            if first is not None and len(first) < count:
-                first.append(batch)
+            if spread is not None:
+                spread.add(batch)
         return calibrator.compute_data(), pictures
 
 
@@ -289,10 +308,11 @@ class _Trial:
         built.opset_import.extend(versions)
         return built
 
-    def noise(self, layers: Iterable[str], batches: int | None = None) -> float:
-        """Signal to noise of what is judged, in decibels."""
-        given = outputs_of(self.build(layers), self.batches[:batches], self.judged, True)
-        return snr(self.expected[:batches], given)
+    def noise(self, layers: Iterable[str], most: int | None = None) -> float:
+        """Signal to noise of what is judged, in decibels, on at most so many of the batches."""
+        places = spaced(len(self.batches), most or len(self.batches))
+        given = outputs_of(self.build(layers), [self.batches[i] for i in places], self.judged, True)
+        return snr([self.expected[i] for i in places], given)
 
     def here(self, proto: onnx.ModelProto) -> dict[str, float]:
         """Runtime -> signal to noise of a file as it computes it on this processor."""
@@ -320,7 +340,7 @@ class _Trial:
 
 
 def _judged(graph: Graph) -> list[str]:
-    """Outputs, or the maps that boxes are decoded from: boxes come and go, and have no signal to noise."""
+    """Outputs, or what they are decided by: neither boxes, which come and go, nor classes have a signal to noise."""
     inside = {node.name for node in decoding(graph)}
     maps = [
         name
@@ -329,4 +349,24 @@ def _judged(graph: Graph) -> list[str]:
         for name in graph.floats(node.input)
         if name in graph.producers and graph.producers[name].name not in inside
     ]
-    return list(dict.fromkeys(maps)) or graph.floats(graph.outputs)
+    judged = list(dict.fromkeys(maps)) or graph.floats(graph.outputs) or _logits(graph)
+    if not judged:
+        raise ValueError(f'{graph.path} must give float32 numbers, or what is made of them, but gives neither.')
+    return judged
+
+
+def _logits(graph: Graph) -> list[str]:
+    """What outputs of whole numbers are made of: the last float tensors before them that are no mere form of others."""
+    found: dict[str, None] = {}
+    queue, seen = list(graph.outputs), set()
+    while queue:
+        name = queue.pop()
+        node = graph.producers.get(name)
+        if node is None or name in seen or node.op_type in SHAPES:
+            continue
+        seen.add(name)
+        if graph.floats([name]) and node.op_type not in MOVERS and node.op_type not in GROWING:
+            found[name] = None
+        else:
+            queue += node.input
+    return list(found)

@@ -8,6 +8,7 @@ Source: docs.nvidia.com/deeplearning/tensorrt, "Migrating trtexec Usage from Ten
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,8 @@ def _facts(graph: Graph) -> dict[str, Any]:
 
 def _command(graph: Graph, file: str | os.PathLike | None, kind: str, shapes: str, *flags: str) -> str:
     source = Path(file or graph.path).name
-    words = ['trtexec', f'--onnx={source}', f'--saveEngine={graph.path.stem}.{kind}.plan', *flags, shapes]
-    return ' '.join(word for word in words if word) + '\n'
+    names = f'--onnx={source}', f'--saveEngine={graph.path.stem}.{kind}.plan'
+    return ' '.join(word for word in ('trtexec', *map(shlex.quote, names), *flags, shapes) if word) + '\n'
 
 
 def _ten(graph: Graph, shapes: str, half: Any, int8: Any) -> str:

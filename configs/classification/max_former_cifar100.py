@@ -15,9 +15,7 @@ train_pipeline[3].fill_color = [112.404, 124.1085, 129.3105]  # the mean, which 
 for policy in train_pipeline[2].policies[1:]:
     policy.pad_val = [112, 124, 129]
 del policy
-train_dataloader = dict(
-    batch_size=64, dataset=dict(data_root='data/cifar100/', classes=None, pipeline=train_pipeline)
-)
+train_dataloader = dict(batch_size=64, dataset=dict(data_root='data/cifar100/', classes=None, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 test_dataloader = val_dataloader
 param_scheduler = [

@@ -1,7 +1,7 @@
 # Mask R-CNN, from scratch, for the nuclei of data/nuclei at half of the recipe's sides, a quarter of its cost: for
 # comparing many backbones on a small machine.
 #   python tools/train.py configs/detection/mask_rcnn_fpn_half_nuclei.py --backbone raft_mlp_s
-# Expected after 5 of the 40 epochs: docs/training.md, "Backbones side by side".
+# Expected: not measured to the end.
 _base_ = ['../_base_/recipes/mask-rcnn_nuclei.py']
 
 image_scale = (320, 160)
