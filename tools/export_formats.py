@@ -131,8 +131,9 @@ def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) ->
 
     report = quantize(path, part, pictures, reduce_range=options.reduce_range)
     line = (
-        f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; signal to noise '
-        f'{report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; on {report.samples} pictures: {_changes(report)}'
+        f'8-bit integers in {len(report.quantized)} layers, {len(report.kept)} stay float32; on {report.samples} '
+        f'pictures: signal to noise {report.snr:.1f} dB{"" if report.reached else ", less than wanted"}; '
+        f'{_changes(report)}'
     )
     for runtime, here in report.here.items():
         if here < report.snr - OVERFLOW:
