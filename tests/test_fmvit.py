@@ -234,7 +234,7 @@ def test_wrong_arguments():
         ({'depths': (1, 1)}, 'for each stage'),
         ({'stem_dims': (8, 8)}, 'three stem_dims'),
         ({'depths': (1, 0, 1, 1)}, 'at least 1'),
-        ({'mlp_ratios': (3.0, 0.0)}, 'ratios above 0'),
+        ({'mlp_ratios': (3.0, 0.0)}, 'mlp_ratios must be more than 0'),
         ({'every': (1, 0, 0, 0)}, 'wider than a head of 32 channels, but has 16'),
         ({'groups': (1, 3)}, r'must divide 16 channels.*\(1, 3\)'),
         ({'groups': ()}, 'number of groups'),

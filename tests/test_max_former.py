@@ -212,7 +212,7 @@ def test_steps_can_be_changed() -> None:
 
 def test_a_clip_of_other_steps_is_refused() -> None:
     model = lively(**KINDS['event'])
-    with pytest.raises(ValueError, match=r'\(B, 3, 2, H, W\).*num_steps=3 was given|num_steps=3: set_num_steps'):
+    with pytest.raises(ValueError, match=r'\(B, 3, 2, H, W\).*num_steps=3: set num_steps'):
         model(torch.randn(1, 4, 2, 32, 32).double())
     with pytest.raises(ValueError, match='a batch of clips'):
         model(torch.randn(1, 2, 32, 32).double())
