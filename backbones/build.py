@@ -51,7 +51,7 @@ def create(
                 partial(_call, cls), variant, pretrained, pretrained_filter_fn=filter_fn, feature_cfg=features, **kwargs
             )
     except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        if file is None:
+        if file is None or isinstance(error, UnknownArgument):
             raise
         raise ValueError(
             f'{file} must hold the weights of {variant}, but they do not go into it: '

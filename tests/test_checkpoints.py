@@ -9,6 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 
@@ -116,3 +117,10 @@ def test_catalogue_lists_every_bundled_file():
         assert (INDEX.parent / name).stat().st_size <= 30e6
     for row in rows:
         assert row['model'] and row['licence'] and ('file' in row) != ('url' in row)
+
+
+def test_a_word_that_no_family_has_is_not_laid_on_the_file(tmp_path):
+    torch.save({'weight': torch.zeros(1)}, tmp_path / 'a.pth')
+    overlay = {'file': str(tmp_path / 'a.pth')}
+    with pytest.raises(ValueError, match=r'^AFFNet takes the arguments .* but got'):
+        timm.create_model('affnet_et', pretrained=True, pretrained_cfg_overlay=overlay, widths=1)

@@ -59,16 +59,19 @@ def _classes(folder: Path, names: list[str], with_label: bool = True) -> Any:
     return config
 
 
-def test_classes_have_the_order_of_their_folders(tmp_path: Path) -> None:
+def test_classes_have_the_order_of_their_folders(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     right = list(mm_config.load_config(CLASSIFICATION, {}).train_dataloader.dataset.classes)
     config = _classes(tmp_path, right)
     data_checks.check_folders(config, TRAIN, TEST)
     config.train_dataloader.dataset.classes = right[::-1]
     said = _refused(data_checks.check_folders, config, TRAIN)
     assert f'set classes to {", ".join(right)}' in said and 'are truck, ship' in said and 'cifar10/train' in said
-    config.train_dataloader.dataset.classes = ['plane', *right[1:]]
+    config.train_dataloader.dataset.classes = ['plane', 'car', *right[3:]]
     said = _refused(data_checks.check_folders, config, TRAIN)
-    assert 'lack the folders airplane' in said and 'name plane, which are none' in said
+    assert 'lack the folders airplane, automobile, bird' in said and 'name car, plane, which are none' in said
+    config.train_dataloader.dataset.classes = ['plane', *right[1:]]
+    data_checks.check_folders(config, TRAIN)
+    assert 'the folders airplane, automobile, bird, ... go by the names plane, automobile' in capsys.readouterr().err
     (tmp_path / 'names.txt').write_text('\n'.join(right))
     config.train_dataloader.dataset.classes = str(tmp_path / 'names.txt')
     data_checks.check_folders(config, TRAIN)

@@ -97,6 +97,16 @@ def test_a_picture_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, ca
     assert f'{tmp_path / "x.png"} must be a whole picture' in capsys.readouterr().err
 
 
+def test_a_card_says_nothing_of_squares_of_many_sizes() -> None:
+    pytest.importorskip('mmdet')
+    from mmengine.config import Config
+
+    config = Config.fromfile(mm_runs.ROOT / mm_runs.RUNNABLE['detection'])
+    steps = config.test_dataloader.dataset.pipeline
+    steps.insert(2, dict(type='Pad', pad_to_square=True))
+    assert tool._facts(config, torch.nn.Module())['resize'] is None
+
+
 @pytest.mark.parametrize('path', ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', *mm_runs.RUNNABLE.values()])
 def test_the_card_of_another_size_says_so(path: str) -> None:
     for package in ('mmdet', 'mmseg', 'mmpretrain'):

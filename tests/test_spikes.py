@@ -107,6 +107,16 @@ def test_replaced_spikes_reach_the_output() -> None:
     assert not torch.allclose(y, model(x))
 
 
+def test_tally_keeps_a_nan() -> None:
+    tally = Tally('output', ['spikes_0'])
+    for value in (np.nan, 1.0):
+        tally.add(
+            {'output': np.ones((2, 3)), 'spikes_0': np.ones(4)},
+            {'output': np.full((2, 3), value), 'spikes_0': np.ones(4)},
+        )
+    assert np.isnan(tally.result().error)
+
+
 @pytest.mark.parametrize('parts', [1, 2])
 def test_tally(parts: int) -> None:
     first = {'output': np.array([[1.0, 2.0], [4.0, 3.0]]), 'spikes_0': np.array([[1.0, 0], [0, 1]])}

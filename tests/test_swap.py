@@ -85,17 +85,23 @@ def test_a_start_from_published_weights_is_not_lost_without_a_word(capsys: pytes
         'configs/segmentation/upernet_swin_tiny_160k_ade20k.py',
     ):
         assert 'init_cfg' not in swapped(path, 'spartan_t')[0].backbone
-        assert '--backbone spartan_t starts from random weights' in capsys.readouterr().err
+        assert 'spartan_t starts from random weights' in capsys.readouterr().err
 
 
 def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
-    (tmp_path / 'official.pth').touch()
+    torch.save({'state_dict': {}}, tmp_path / 'official.pth')
+    torch.save({'state_dict': {}, 'meta': {}}, tmp_path / 'own.pth')
     for name in ('detection/mask-rcnn_affnet_et_fpn_1x_coco', 'classification/affnet_et_imagenet'):
         path = f'configs/{name}.py'
         config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'official.pth'))
         found = config.get('data_preprocessor') or config.model.data_preprocessor
         cfg = timm.models.get_pretrained_cfg('spartan_t')
         assert (found['mean'], found['std']) == ([255 * v for v in cfg.mean], [255 * v for v in cfg.std])
+        before = Config.fromfile(path)
+        config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'own.pth'))  # this project's training
+        for place in (config, config.model):
+            told = before if place is config else before.model
+            assert place.get('data_preprocessor') == told.get('data_preprocessor')
 
 
 def test_maps_of_one_stride_are_refused() -> None:

@@ -12,10 +12,11 @@ pytest.importorskip('mmpretrain')
 import mm_runs
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from backbones.mm import WholeFileBackend, read_checkpoint
+from backbones.mm import WholeFileBackend, build_model, read_checkpoint
 from tools import data_checks, mm_config
 from tools import train as train_tool
 
@@ -118,6 +119,26 @@ def test_a_training_is_never_written_over_nor_taken_for_another(whole, capsys):
     assert _train(config, whole, 3, 'whole', '--resume', options=['model.num_classes=11']) == 2
     assert 'must be of the model of this config, but 2 weights are not (head.' in _said(capsys)
     assert (whole / 'whole' / 'epoch_2.pth').read_bytes() == before
+
+
+def test_a_folder_with_nothing_but_the_best_checkpoint_is_taken(cifar, capsys):
+    (cifar / 'work').mkdir()
+    (cifar / 'work' / 'best_accuracy_top1_epoch_2.pth').touch()
+    (cifar / 'other.pth').touch()
+    for more in ([], ['--resume', str(cifar / 'other.pth')]):
+        assert _train(CLASSIFICATION, cifar, 1, 'work', *more) == 2
+        assert 'but holds best_accuracy_top1_epoch_2.pth' in _said(capsys)
+
+
+def test_networks_that_ask_for_values_as_they_are_made_are_resumed_too():
+    """As mmpretrain's own Swin does."""
+    backbone = dict(type='SwinTransformer', arch='tiny')
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=768)
+    config = Config(dict(default_scope='mmpretrain', model=dict(type='ImageClassifier', backbone=backbone, head=head)))
+    state = build_model(config).state_dict()
+    train_tool._check_same_model(config, 'x.pth', state)
+    with pytest.raises(ValueError, match='1 weights are not'):
+        train_tool._check_same_model(config, 'x.pth', {k: v for k, v in state.items() if k != 'head.fc.bias'})
 
 
 # An odd number of batches for two workers: what one makes in the whole training, the other makes in a resumed one.

@@ -156,6 +156,9 @@ def _check_class_folders(config: 'Config', dataset: 'ConfigDict', loader: str, f
     if not classes or classes == folders or not dataset.get('with_label', True):
         return
     lacks, has = sorted(set(folders) - set(classes)), sorted(set(classes) - set(folders))
+    if lacks and len(classes) == len(folders):  # names to show, as those of ImageNet's numbers
+        _say(f'{loader}: the folders {_first(folders)} go by the names {_first(list(classes))}, in this order')
+        return
     parts = [f'lack the folders {_first(lacks)}'] * bool(lacks) + [f'name {_first(has)}, which are none'] * bool(has)
     right = ', '.join(folders) if len(folders) <= _LISTED else _first(folders)
     raise ValueError(

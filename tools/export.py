@@ -292,8 +292,12 @@ def _set_size(config: Any, height: int, width: int) -> None:
     if cut is not None and height != width:
         raise ValueError(f'--img-size must be one side, since pictures are cut to squares, but is {height} {width}')
     for step in steps:
-        if 'scale' in step:
-            step['scale'] = (width, height) if cut is None else round(step['scale'] * height / cut['crop_size'])
+        if 'scale' in step and cut is None:
+            step['scale'] = height if isinstance(step['scale'], int) and height == width else (width, height)
+        elif 'scale' in step:
+            longer = height / cut['crop_size']
+            scale = step['scale']
+            step['scale'] = round(scale * longer) if isinstance(scale, int) else tuple(round(s * longer) for s in scale)
         elif step['type'].endswith('Pad') and step.get('size'):
             step['size'] = (width, height)
     if cut is not None:
@@ -339,8 +343,10 @@ def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
         if pad.get('size'):
             found['resize']['mode'] = 'pad'
             found['input_size'] = (3, *pad['size'][::-1])
-        else:
+        elif pad.get('size_divisor'):
             found['resize']['pad_to'] = pad['size_divisor']
+        else:  # to squares, of as many sizes as pictures have: no card says that
+            found['resize'] = None
     return found
 
 

@@ -42,6 +42,10 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f'{flag} needs --calibration FOLDER, with real pictures of the kind that the model will see')
     if options.reduce_range and (not options.int8 or openvino):
         raise ValueError('--reduce-range has no effect without --int8 and --format onnx')
+    if openvino and options.int8 and options.dynamic not in ('all', 'batch') and options.batch_size > 1:
+        raise ValueError(
+            '--int8 with --format openvino takes pictures one by one: give --batch-size 1, or a free batch'
+        )
     if options.calibration and not measured:
         raise ValueError('--calibration has no effect without --int8 or --half: nothing is measured on pictures')
     if openvino:

@@ -41,13 +41,15 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
     models.check_name(name, '--backbone')
     model = config.model
     if str(model.type).endswith('TimmClassifier'):
+        if model.model_name == name and not weights:
+            return
         kept = {key: model[key] for key in _KEPT_OF_CLASSIFIERS if key in model}
         kept = _accepted(name, {**kept, 'model_name': name})
         if weights:
             kept.update(pretrained=True, pretrained_cfg_overlay={'file': weights})
-            _normalise_as(config, name)
-        elif model.get('pretrained') and model.model_name != name:
-            _warn(name, model.model_name)
+            _normalise_as(config, name, weights)
+        else:
+            _warn(name, model)
         _replace(model, kept)
         return
     backbone = model.get('backbone')
@@ -55,31 +57,42 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
         raise ValueError(
             '--backbone takes a config of a TimmClassifier, or one with a backbone of the type TimmFeatures.'
         )
-    if not weights and backbone.get('init_cfg') and backbone.get('model_name') != name:
-        _warn(name, backbone.model_name)
     if backbone.get('model_name') != name:
+        if not weights:
+            _warn(name, backbone)
         _swap_maps(model, backbone, name)
     if weights:
         backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': weights}
-        _normalise_as(config, name)
+        _normalise_as(config, name, weights)
 
 
-def _warn(name: str, before: str) -> None:
-    print(
-        f'--backbone {name} starts from random weights, since those that the config names are of {before}: '
-        '--init FILE gives it its own.',
-        file=sys.stderr,
-    )
+def _warn(name: str, before: Any) -> None:
+    """Of a start from weights that is lost."""
+    if any(before.get(key) for key in ('init_cfg', 'pretrained', 'checkpoint_path')):
+        print(
+            f'{name} starts from random weights, since those that the config names are of {before.model_name} '
+            '(train.py --init FILE gives it its own)',
+            file=sys.stderr,
+        )
 
 
-def _normalise_as(config: Any, name: str) -> None:
-    """Pictures reach the weights of a network as they did when these were trained."""
+def _normalise_as(config: Any, name: str, weights: str) -> None:
+    """Pictures reach published weights of a network as they did when these were trained.
+
+    What a training of mmengine's wrote had a config of its own, which is not known here: then this config's stays.
+    """
     import timm
 
-    cfg = timm.models.get_pretrained_cfg(name)
+    from backbones.checkpoints import load_checkpoint
+
+    cfg, file = timm.models.get_pretrained_cfg(name), load_checkpoint(weights)
+    if cfg is None or 'meta' in file:
+        return
     for settings in (config.get('data_preprocessor'), config.model.get('data_preprocessor')):
-        if cfg is not None and settings and len(settings.get('mean') or ()) == len(cfg.mean):
-            settings['mean'], settings['std'] = ([255 * value for value in values] for values in (cfg.mean, cfg.std))
+        if settings and len(settings.get('mean') or ()) == len(cfg.mean) == 3:
+            way = 1 if settings.get('bgr_to_rgb') or settings.get('to_rgb') else -1
+            for key, values in (('mean', cfg.mean), ('std', cfg.std)):
+                settings[key] = [255 * value for value in values][::way]
 
 
 def _swap_maps(model: Any, backbone: Any, name: str) -> None:

@@ -65,8 +65,7 @@ def main(args: list[str] | None = None) -> int:
 def _train(options) -> None:
     config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
-    if not options.resume:
-        _check_unused(Path(config.work_dir))
+    _check_unused(Path(config.work_dir), options.resume)
     _check_data(config, options)
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)
@@ -85,10 +84,11 @@ def _train(options) -> None:
         raise ValueError(_full_disk(Path(config.work_dir))) from error
 
 
-def _check_unused(folder: Path) -> None:
+def _check_unused(folder: Path, resumed: str | None) -> None:
     """A training must not write over another one."""
-    last = mm_config.last_checkpoint(folder)
-    if last is not None:
+    last = mm_config.last_checkpoint(folder) or next(folder.glob('best_*.pth'), None)
+    own = resumed == 'auto' or (resumed and Path(resumed).resolve().parent == folder.resolve())
+    if last is not None and not own:
         raise ValueError(
             f'--work-dir {folder} must hold no other training, but holds {last.name}: go on from it with --resume, '
             'name another folder, or remove this one'
@@ -167,8 +167,12 @@ def _check_same_model(config, path, state) -> None:
     settings = copy.deepcopy(config)
     if settings.model.get('pretrained'):
         settings.model.pretrained = False
-    with torch.device('meta'):
-        wanted = {key: value.shape for key, value in build_model(settings).state_dict().items()}
+    try:
+        with torch.device('meta'):
+            model = build_model(settings)
+    except (RuntimeError, NotImplementedError):  # some networks of other packages ask for values as they are made
+        model = build_model(settings)
+    wanted = {key: value.shape for key, value in model.state_dict().items()}
     given = {key: value.shape for key, value in state.items()}
     other = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
     if other:

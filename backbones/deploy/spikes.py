@@ -100,8 +100,8 @@ class Tally:
         a, b = (run[self._output].astype(np.float64).reshape(len(run[self._output]), -1) for run in (first, second))
         self._pictures += len(a)
         self._same += int((a.argmax(1) == b.argmax(1)).sum())
-        self._error = max(self._error, float(np.abs(a - b).max()))
-        self._largest = max(self._largest, float(np.abs(a).max()))
+        self._error = float(np.maximum(self._error, np.abs(a - b).max()))  # which keeps a NaN
+        self._largest = float(np.maximum(self._largest, np.abs(a).max()))
         for name in self._spikes:
             self._neurons += first[name].size
             self._differing += int((first[name] != second[name]).sum())
