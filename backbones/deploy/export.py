@@ -5,14 +5,12 @@ Four kinds of model are told apart by what they give: one tensor (`output`), a p
 `mask`. The input is called `input`. Beside the file lies its card (`card.py`), a JSON file.
 """
 
-import contextlib
 import copy
 import os
 import re
-import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +23,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from ..layers.spiking import clip_steps
+from .beside import beside, writing
 from .card import card_path, check_target, describe_file, place
 from .detector import is_detector
 from .fuse import fuse
@@ -183,9 +182,9 @@ def export_onnx(
     drift = {}
     if module.spikes and shown:
         drift = runs(proto.SerializeToString(), module.reference, module.names[0], module.spikes, shown)
-    with _beside(path) as part:
+    with beside(path) as part:
         try:
-            with _writing(path):
+            with writing(path):
                 checks = _compare(proto, part, module, inputs, tolerance)
         except Disagreement as error:
             if dynamic is not True:
@@ -194,7 +193,7 @@ def export_onnx(
         metric = None if measure is None else dict(measure(part))
         rule = resize or _resize(model)
         card = describe_file(proto, module.kind, {**facts, **(metadata or {})}, checks, fusion, rule, metric)
-        with _writing(path):
+        with writing(path):
             place(part, path, card)
     operators = dict(Counter(node.op_type for node in proto.graph.node).most_common())
     written = path, module.kind, module.names, opset, operators, path.stat().st_size, tuple(axes.values())
@@ -461,25 +460,3 @@ def _compare(
         found = verify(part, module.reference, module.names, inputs, limit, cuts)
         checks += [] if module.forced else found
     return checks
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """An empty file in the folder of `path`, which is gone afterwards, or was moved."""
-    with _writing(path):
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
-        os.close(handle)
-    try:
-        yield Path(part)
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """A full or closed disk in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f'{path} cannot be written: {reason}. No part of it was left.') from error

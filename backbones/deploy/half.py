@@ -98,10 +98,7 @@ def to_half(
             'least_cosine must lie in (0, 1], least_headroom and most be at least 1, but got '
             f'{least_cosine}, {least_headroom} and {most}.'
         )
-    spread = Spread(most)
-    for batch in feed(graph, samples, 'samples'):
-        spread.add(batch)
-    batches = spread.chosen()
+    batches = Spread(most).take(feed(graph, samples, 'samples'))
     kept = _constants(graph) | _fixed_types(graph) | _asked(graph, keep) | rules(graph)
     floating = [node for node in _floating(graph) if kept.get(node.name) != FIXED]
     found = measure(graph, batches, {node.name for node in floating}, set(kept))

@@ -5,7 +5,6 @@ The file is one of `export_onnx`: one float32 input, plain operators, no nested 
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from .beside import beside, writing
 from .verify import Disagreement, _overlap, compare_tensors, session
 
 __all__ = [
@@ -242,6 +242,12 @@ class Spread:
             del self._held[1::2]
             self._step *= 2
 
+    def take(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """All batches of a stream, and which of them are chosen."""
+        for batch in batches:
+            self.add(batch)
+        return self.chosen()
+
     def chosen(self) -> list[np.ndarray]:
         """The batches, as many as are wanted, or all if there are fewer."""
         return [self._held[i] for i in spaced(len(self._held), self._most)]
@@ -415,19 +421,7 @@ def saved(path: str | os.PathLike, source: Path) -> Iterator[Path]:
         raise ValueError(f'path_out must name a file in a folder that exists, but got {path}.')
     if path.resolve() == source.resolve():
         raise ValueError(f'path_out must be another file than path_in, which stays as it is, but both are {path}.')
-    part = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
-        os.close(handle)
-        part = Path(name)
+    with beside(path) as part, writing(path):
         yield part
         os.chmod(part, 0o644)
         os.replace(part, path)
-    except OSError:
-        from .export import _writing  # needs onnxscript, which nothing else here does
-
-        with _writing(path):
-            raise
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)

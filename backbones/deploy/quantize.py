@@ -142,9 +142,7 @@ def quantize(
         )
     spread = Spread(count)
     ranges, pictures = _calibrate(graph, calibration, method, spread if samples is None else None)
-    for batch in () if samples is None else feed(graph, samples, 'samples'):
-        spread.add(batch)
-    batches = spread.chosen()
+    batches = spread.chosen() if samples is None else spread.take(feed(graph, samples, 'samples'))
     trial = _Trial(graph, ranges, batches, outputs, reduce_range)
     everything = trial.noise(layers)
     float_layers = trial.worst(layers, target, int(most * len(layers))) if everything < target else []
