@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -186,6 +187,11 @@ def test_contract_backward_and_checkpointing(name, images):
         assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5 * float(a.grad.abs().max())), key
 
 
+def seeded(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return network(images)
+
+
 def test_contract_rates_change_training(name, images):
     shapes = {k: v.shape for k, v in make(name, num_classes=7).state_dict().items()}
     for rate in ({'drop_rate': 0.5}, {'drop_path_rate': 0.5}):
@@ -198,10 +204,9 @@ def test_contract_rates_change_training(name, images):
         model.train()
         # of the map, as spikes of a head may all fire; dropout comes behind it
         runs = [net if 'drop_rate' in rate else net.forward_features for net in (model, twin)]
-        torch.manual_seed(0)
-        a = runs[0](images)
-        torch.manual_seed(5)
-        assert not torch.equal(a, runs[1](images)), rate
+        a = seeded(runs[0], images, 0)
+        # many seeds: the few blocks that are left may have a small rate
+        assert any(not torch.equal(a, seeded(runs[1], images, seed)) for seed in range(5, 50)), rate
         assert torch.equal(model.eval()(images[:1]), model(images[:1]))
 
 

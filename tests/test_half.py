@@ -442,6 +442,22 @@ def test_boxes_are_compared_as_sets() -> None:
     assert change.boxes == 0.0
 
 
+def test_masks_are_compared_box_by_box() -> None:
+    dets = np.array([[[0, 0, 10, 10, 0.9], [50, 50, 90, 90, 0.8], [0, 0, 0, 0, 0]]], np.float32)
+    labels, masks = np.array([[0, 1, -1]]), np.random.default_rng(1).random((1, 3, 4, 4), np.float32)
+    swapped = [x[:, [1, 0, 2]] for x in (dets, labels, masks)]
+    boxes, change = compare(['dets', 'labels', 'masks'], [[dets, labels, masks]], [swapped])
+    assert (boxes.output, boxes.boxes, change.output, change.boxes, change.error) == ('dets', 1.0, 'masks', None, 0.0)
+    boxes, change = compare(['dets', 'labels', 'masks'], [[dets, labels, masks]], [[dets, labels, masks[:, [1, 0, 2]]]])
+    assert boxes.error == 0.0 and change.error > 0.1
+
+
+def test_class_numbers_are_compared_by_pixels() -> None:
+    mask = np.array([[[7, 7], [1, 0]]])
+    (change,) = compare(['mask'], [[mask]], [[np.array([[[7, 6], [1, 0]]])]])
+    assert (change.pixels, change.error, change.cosine, change.top1) == (0.75, None, None, None)
+
+
 # Registered backbones
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from backbones.deploy import export_onnx
 from backbones.deploy import openvino as module
+from backbones.deploy import openvino_int8 as module_int8
 from backbones.deploy.openvino import export_openvino
 from backbones.deploy.openvino_int8 import quantize_openvino
 from backbones.deploy.verify import Disagreement, Thresholds, compare_tensors, session
@@ -281,6 +282,11 @@ def test_detector(detector: Path, half: bool, tmp_path: Path) -> None:
 
 
 # int8
+
+
+def test_class_numbers_drift_by_pixels() -> None:
+    runs = [lambda _, values=values: {'mask': np.array([values])} for values in ([7, 7, 1, 0], [7, 6, 1, 0])]
+    assert module_int8._drift(*runs, np.zeros((2, 3, 8, 8)), ['mask']) == ({'mask': 0.25}, None, None)
 
 
 def test_int8_keeps_what_it_promises(small: Path, tmp_path: Path) -> None:

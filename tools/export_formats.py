@@ -185,11 +185,10 @@ def _changes(report: Any) -> str:
     """Each output beside that of the float32 file."""
     words = []
     for change in report.changes:
-        words.append(f'{change.output}: error {change.error:.2g}')
-        if change.top1 is not None:
-            words.append(f'same top-1 {change.top1:.1%}')
-        if change.boxes is not None:
-            words.append(f'same boxes {change.boxes:.1%}')
+        shares = {'top-1': change.top1, 'classes of pixels': change.pixels, 'boxes': change.boxes}
+        facts = [f'same {name} {share:.1%}' for name, share in shares.items() if share is not None]
+        error = [] if change.error is None else [f'error {change.error:.2g}']
+        words.append(f'{change.output}: {", ".join(error + facts)}')
     return ', '.join(words)
 
 

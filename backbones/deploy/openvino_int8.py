@@ -27,7 +27,8 @@ class Int8Report:
         size: Bytes of both files.
         before: Bytes of both files that it was made from.
         pictures: Pictures that both ran on.
-        error: Output -> root of the mean squared difference, relative to that of the values; not of boxes.
+        error: Output -> root of the mean squared difference, relative to that of the values; of class numbers, the share
+            of the pixels that are of another class; not of boxes.
         top1: Share of pictures with the same largest output, of a classifier.
         boxes: Share of the boxes with a score of 0.3 or more that the other file has too, of a detector.
         version: Version of NNCF.
@@ -122,7 +123,11 @@ def _drift(first: Runner, second: Runner, pictures: np.ndarray, names: list[str]
         return _Drift({}, boxes=shared / total if total else 1.0)
     errors = {}
     for name in names:
-        values, others = (np.concatenate([found[name].ravel() for found in run]).astype(np.float64) for run in runs)
+        values, others = (np.concatenate([found[name].ravel() for found in run]) for run in runs)
+        if values.dtype.kind in 'iu':
+            errors[name] = float((values != others).mean())
+            continue
+        values, others = values.astype(np.float64), others.astype(np.float64)
         size = np.sqrt((values**2).mean())
         errors[name] = float(np.sqrt(((values - others) ** 2).mean()) / max(size, np.finfo(np.float32).tiny))
     if len(names) > 1 or runs[0][0][names[0]].ndim != 2:

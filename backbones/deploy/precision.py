@@ -46,17 +46,20 @@ class Change:
 
     Attributes:
         output: Its name.
-        error: Largest difference, relative to the largest value; of a detector, of the boxes that both have.
-        cosine: Cosine similarity of all values.
+        error: Largest difference, relative to the largest value; of a detector, of the boxes that both have and of
+            their masks. None of class numbers, which are compared by `pixels`.
+        cosine: Cosine similarity of the same values; None of class numbers.
         top1: Share of pictures with the same largest logit; None where the output holds no logits (B, classes).
+        pixels: Share of the pixels that are of the same class; None where the output holds no class numbers.
         boxes: Share of the boxes of either file, from a score of `SEEN` on, that the other has too, of the same class
             and overlapping by more than `SAME`; None without boxes.
     """
 
     output: str
-    error: float
-    cosine: float
+    error: float | None
+    cosine: float | None
     top1: float | None = None
+    pixels: float | None = None
     boxes: float | None = None
 
 
@@ -336,6 +339,7 @@ def compare(names: Sequence[str], expected: list[list[np.ndarray]], given: list[
         Disagreement: An output has other shapes, or values that are not finite where they should be.
     """
     changes = []
+    sets = ('dets', 'labels', 'masks') if 'dets' in names else ()
     for i, name in enumerate(names):
         pairs = [(a[i], b[i].astype(a[i].dtype)) for a, b in zip(expected, given, strict=True)]
         for a, b in pairs:
@@ -344,16 +348,17 @@ def compare(names: Sequence[str], expected: list[list[np.ndarray]], given: list[
                     f'Output {name!r} of the file of lower precision must be as finite as in float32 and of shape '
                     f'{a.shape}, but is not: keep more of it in float32.'
                 )
-        if name == 'dets' and 'labels' in names:
-            j = names.index('labels')
-            changes.append(_boxes(expected, given, i, j))
-        elif not (name == 'labels' and 'dets' in names):
-            logits = all(a.ndim == 2 and a.shape[1] > 1 for a, _ in pairs)
-            top1 = float(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in pairs]).mean()) if logits else None
-            # flat, since maps of pictures of different sizes have nothing else in common
-            a, b = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
-            changes.append(Change(name, compare_tensors(a, b), cosine(a, b), top1))
-    return changes
+        if name in sets:
+            continue
+        # flat, since maps of pictures of different sizes have nothing else in common
+        a, b = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))
+        if a.dtype.kind in 'iu':
+            changes.append(Change(name, None, None, pixels=float((a == b).mean())))
+            continue
+        logits = all(a.ndim == 2 and a.shape[1] > 1 for a, _ in pairs)
+        top1 = float(np.concatenate([a.argmax(1) == b.argmax(1) for a, b in pairs]).mean()) if logits else None
+        changes.append(Change(name, compare_tensors(a, b), cosine(a, b), top1))
+    return (_boxes(names, expected, given) if sets else []) + changes
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -374,25 +379,34 @@ def snr(expected: list[list[np.ndarray]], given: list[list[np.ndarray]]) -> floa
     return -10 * float(np.log10(max(mean, 1e-20))) if np.isfinite(mean) else -np.inf
 
 
-def _boxes(expected: list[list[np.ndarray]], given: list[list[np.ndarray]], dets: int, labels: int) -> Change:
-    """Boxes of all pictures as sets."""
-    found, total, corners = 0, 0, []
-    for one, other in zip(expected, given, strict=True):
-        for picture in range(len(one[dets])):
-            (a, of_a), (b, of_b) = (_seen(run[dets][picture], run[labels][picture]) for run in (one, other))
-            shared = _overlap(a, b) * (of_a[:, None] == of_b)
-            total += len(a) + len(b)
-            if len(a) and len(b):
+def _boxes(names: Sequence[str], expected: list[list[np.ndarray]], given: list[list[np.ndarray]]) -> list[Change]:
+    """Boxes of all pictures as sets, and the masks of those that both files have."""
+    found = total = 0
+    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {n: [] for n in ('dets', 'masks') if n in names}
+    for batches in zip(expected, given, strict=True):
+        one, other = (dict(zip(names, run, strict=True)) for run in batches)
+        for picture in range(len(one['dets'])):
+            a, b = ({name: run[name][picture] for name in (*pairs, 'labels')} for run in (one, other))
+            seen_a, seen_b = (_seen(run['dets'], run['labels']) for run in (a, b))
+            total += len(seen_a) + len(seen_b)
+            if len(seen_a) and len(seen_b):
+                shared = _overlap(a['dets'][seen_a].astype(np.float64), b['dets'][seen_b].astype(np.float64))
+                shared *= a['labels'][seen_a][:, None] == b['labels'][seen_b]
                 found += int((shared.max(1) > SAME).sum() + (shared.max(0) > SAME).sum())
-                partner = shared.argmax(1)
-                corners += [(x, b[j]) for x, j, s in zip(a, partner, shared.max(1), strict=True) if s > SAME]
-    a, b = (np.array([pair[k] for pair in corners]).reshape(-1, 5) for k in (0, 1))
-    return Change('dets', compare_tensors(a, b), cosine(a, b), boxes=found / total if total else 1.0)
+                both = shared.max(1) > SAME
+                for name, kept in pairs.items():
+                    kept += zip(a[name][seen_a[both]], b[name][seen_b[shared.argmax(1)[both]]], strict=True)
+    changes = []
+    for name, kept in pairs.items():
+        a, b = (np.array([pair[k] for pair in kept], np.float64) for k in (0, 1))
+        boxes = (found / total if total else 1.0) if name == 'dets' else None
+        changes.append(Change(name, compare_tensors(a, b), cosine(a, b), boxes=boxes))
+    return changes
 
 
-def _seen(dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    keep = (labels >= 0) & (dets[:, 4] >= SEEN)
-    return dets[keep].astype(np.float64), labels[keep]
+def _seen(dets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Places of the boxes that are compared."""
+    return np.flatnonzero((labels >= 0) & (dets[:, 4] >= SEEN))
 
 
 # Writing
