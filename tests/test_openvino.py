@@ -285,7 +285,7 @@ def test_detector(detector: Path, half: bool, tmp_path: Path) -> None:
 
 
 def test_class_numbers_drift_by_pixels() -> None:
-    runs = [lambda _, values=values: {'mask': np.array([values])} for values in ([7, 7, 1, 0], [7, 6, 1, 0])]
+    runs = [lambda _, values=values: {'mask': np.array([[values]])} for values in ([7, 7, 1, 0], [7, 6, 1, 0])]
     assert module_int8._drift(*runs, np.zeros((2, 3, 8, 8)), ['mask']) == ({'mask': 0.25}, None, None)
 
 

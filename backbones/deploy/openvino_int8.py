@@ -27,8 +27,8 @@ class Int8Report:
         size: Bytes of both files.
         before: Bytes of both files that it was made from.
         pictures: Pictures that both ran on.
-        error: Output -> root of the mean squared difference, relative to that of the values; of class numbers, the share
-            of the pixels that are of another class; not of boxes.
+        error: Output -> root of the mean squared difference, relative to that of the values; of class numbers, the
+            share of the pixels that are of another class; not of boxes.
         top1: Share of pictures with the same largest output, of a classifier.
         boxes: Share of the boxes with a score of 0.3 or more that the other file has too, of a detector.
         version: Version of NNCF.
