@@ -314,7 +314,7 @@ class StagedBackbone(nn.Module):
             ValueError: The number is not a whole one of at least 1, or a weight is made for another one; the model is
                 then as it was.
         """
-        check_steps(num_steps)
+        num_steps = check_steps(num_steps)
         parts: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, 'set_num_steps')]
         try:
             for part in parts:

@@ -34,9 +34,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
-from .layers import Neuron
+from .layers import Neuron, images_apart
 
 __all__ = ['Account', 'Constants', 'Product', 'Rate', 'account', 'with_relu']
+
+PART = 16  # pictures at a time: with hooks on it, a network keeps whole maps of all
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,10 @@ def account(
 ) -> Account:
     """Count what a spiking network computes on pictures, and estimate its energy.
 
+    Each picture counts for itself: neurons that mix the images of a batch keep them apart here.
+
     Args:
-        model: Network with neurons, in evaluation mode.
+        model: Network with neurons, in evaluation mode, or a module around one.
         images: Normalised pictures as the model takes them, (B, C, H, W) or (B, T, C, H, W).
         integers: Whether a whole number above 1 counts as so many accumulations, in place of a multiply-add.
         constants: Of the estimate.
@@ -175,6 +179,7 @@ def account(
     if model.training:
         raise ValueError('Spikes are counted in evaluation mode, but the model is in training mode: call eval() first.')
     constants = constants or Constants()
+    model = images_apart(model)
     rates: dict[str, list] = {}
 
     def listen(name: str, neuron: Neuron) -> Any:
@@ -187,20 +192,25 @@ def account(
 
     handles = [listen(name, module) for name, module in model.named_modules() if isinstance(module, Neuron)]
     try:
-        products = _run(model, images, integers, 0)
+        calls = _run(model, images)
     finally:
         for handle in handles:
             handle.remove()
     twin = with_relu(model)
     first = images[:, :1] if images.ndim == 5 else images
+    real = _run(twin, first)
+    limits = {key: call.operands[0].largest for key, call in real.items()}
+    ones = {key: call.ones for key, call in _run(twin, first, constants.activation, limits).items()}
+    for key, call in real.items():
+        call.ones = ones[key]
     count = len(images)
     return Account(
-        products=products,
+        products=_products(calls, count, integers),
         rates=tuple(
             Rate(name, total // steps // count, steps, fired / total) for name, (total, fired, steps) in rates.items()
         ),
         constants=constants,
-        real=_run(twin, first, False, constants.activation),
+        real=_products(real, count, False),
     )
 
 
@@ -212,74 +222,121 @@ class _Relu(nn.ReLU):
 
 
 def with_relu(model: nn.Module) -> nn.Module:
-    """A copy with ReLU in place of every neuron and one time step: the same network with real activations."""
+    """A copy with ReLU in place of every neuron, one time step and the picture itself: the network of real activations."""
     twin: Any = copy.deepcopy(model)
     for module in list(twin.modules()):
         for name, child in module.named_children():
             if isinstance(child, Neuron):
                 setattr(module, name, _Relu().train(child.training))
-    if hasattr(twin, 'set_num_steps'):  # of what is left: some neurons have weights for each step
-        twin.set_num_steps(1)
+    for module in twin.modules():
+        if hasattr(module, 'set_num_steps'):  # of what is left: some neurons have weights for each step
+            module.set_num_steps(1)
+        if hasattr(module, 'encoding'):  # the others make spikes of the picture
+            module.encoding = 'direct'
     return twin
 
 
-def _run(model: nn.Module, images: torch.Tensor, integers: bool, bits: int) -> tuple[Product, ...]:
-    with ModuleTracker() as tracker, _Counter(tracker, type(model).__name__, integers, bits) as counter:
-        model(images)
-    for product in counter.found.values():
+@dataclass
+class _Operand:
+    """One operand of a product, over all pictures."""
+
+    size: float = 0.0
+    count: int = 0
+    largest: float = 0.0
+    whole: bool = True  # numbers alone
+
+    def add(self, x: torch.Tensor) -> None:
+        size = x.abs()
+        self.size += float(size.double().sum())
+        self.count += size.numel()
+        self.largest = max(self.largest, float(size.max()))
+        self.whole = self.whole and bool((size == size.round()).all())
+
+    def rate(self, integers: bool) -> float | None:
+        """Accumulations for each multiply-add with it, None if they are none."""
+        return self.size / self.count if self.whole and (integers or self.largest <= 1) else None
+
+
+@dataclass
+class _Call:
+    """One product of a forward pass, over all pictures."""
+
+    operands: tuple[_Operand, ...]
+    dense: float = 0.0
+    ones: float = 0.0
+
+
+_Key = tuple[str, str, int]  # module, kind, and how many of this kind it has asked for before
+
+
+def _run(
+    model: nn.Module, images: torch.Tensor, bits: int = 0, limits: dict[_Key, float] | None = None
+) -> dict[_Key, _Call]:
+    """All products of a network on pictures, a few at a time; with `bits`, ones of values quantised up to `limits`."""
+    found: dict[_Key, _Call] = {}
+    for part in images.split(PART):
+        with ModuleTracker() as tracker, _Counter(tracker, type(model).__name__, found, bits, limits or {}):
+            model(part)
+    return found
+
+
+def _products(calls: dict[_Key, _Call], count: int, integers: bool) -> tuple[Product, ...]:
+    """The products of each module, for one picture of `count`."""
+    products: dict[tuple[str, str], Product] = {}
+    for (name, kind, _), call in calls.items():
+        product = products.setdefault((name, kind), Product(name, kind))
+        rates = [rate for rate in (operand.rate(integers) for operand in call.operands) if rate is not None]
+        dense = call.dense / count
+        product.dense += dense
+        product.acs += dense * min(rates) if rates else 0.0
+        product.macs += 0.0 if rates else dense
+        product.ones += call.ones / count
+    for product in products.values():
         product.ones /= max(product.dense, 1.0)
-        product.dense, product.macs, product.acs = (
-            value / len(images) for value in (product.dense, product.macs, product.acs)
-        )
-    return tuple(counter.found.values())
+    return tuple(products.values())
 
 
 class _Counter(TorchDispatchMode):
-    """Looks at every product while a network runs."""
+    """Looks at every product while a network runs once."""
 
-    def __init__(self, tracker: ModuleTracker, root: str, integers: bool, bits: int) -> None:
+    def __init__(
+        self, tracker: ModuleTracker, root: str, found: dict[_Key, _Call], bits: int, limits: dict[_Key, float]
+    ) -> None:
         super().__init__()
-        self.tracker, self.root, self.integers, self.bits = tracker, root, integers, bits
-        self.found: dict[str, Product] = {}
+        self.tracker, self.root, self.found, self.bits, self.limits = tracker, root, found, bits, limits
+        self.asked: dict[tuple[str, str], int] = {}
         aten = torch.ops.aten
         self.operands: dict[Any, tuple[str, Callable[..., Any]]] = {
-            aten.convolution.default: ('conv', lambda x, w, *_: (x, None, w[0].numel())),
-            aten.mm.default: ('matmul', lambda a, b: (a, b, a.shape[-1])),
-            aten.bmm.default: ('matmul', lambda a, b: (a, b, a.shape[-1])),
-            aten.addmm.default: ('linear', lambda c, a, b: (a, None, a.shape[-1])),
+            aten.convolution.default: ('conv', lambda x, w, *_: ((x,), w[0].numel())),
+            aten.mm.default: ('matmul', lambda a, b: ((a, b), a.shape[-1])),
+            aten.bmm.default: ('matmul', lambda a, b: ((a, b), a.shape[-1])),
+            aten.addmm.default: ('linear', lambda c, a, b: ((a,), a.shape[-1])),
         }
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in self.operands:
             kind, operands = self.operands[func]
-            x, other, depth = operands(*args)
-            self.count(kind, x, other, depth, out.numel())
+            values, depth = operands(*args)
+            self.count(kind, values, float(out.numel() * depth))
         return out
 
-    def count(self, kind: str, x: torch.Tensor, other: torch.Tensor | None, depth: int, outputs: int) -> None:
-        """Add a product of x with a weight, or with another map, of `outputs` sums of `depth` terms."""
+    def count(self, kind: str, values: tuple[torch.Tensor, ...], dense: float) -> None:
+        """Add a product of maps, or of one with a weight."""
         name = max(self.tracker.parents - {'Global'}, key=len).removeprefix(self.root).lstrip('.')
-        product = self.found.setdefault(f'{name} {kind}', Product(name, kind))
-        dense = float(outputs * depth)
-        rates = [rate for rate in (self.rate(x), None if other is None else self.rate(other)) if rate is not None]
-        product.dense += dense
-        product.acs += dense * min(rates) if rates else 0.0
-        product.macs += 0.0 if rates else dense
+        nth = self.asked.get((name, kind), 0)
+        self.asked[name, kind] = nth + 1
+        key = name, kind, nth
+        call = self.found.setdefault(key, _Call(tuple(_Operand() for _ in values)))
+        call.dense += dense
+        for operand, value in zip(call.operands, values, strict=True):
+            operand.add(value)
         if self.bits:
-            product.ones += dense * _ones(x, self.bits)
-
-    def rate(self, x: torch.Tensor) -> float | None:
-        """Accumulations for each multiply-add with x, None if they are none."""
-        size = x.abs()
-        if not bool((size == size.round()).all()) or (not self.integers and bool((size > 1).any())):
-            return None
-        return float(size.double().mean())
+            call.ones += dense * _ones(values[0], self.bits, self.limits[key])
 
 
-def _ones(x: torch.Tensor, bits: int) -> float:
-    """Share of ones among the bits of x, quantised to its largest size: a sign and the bits of the size."""
-    size = x.abs()
-    levels = (size * ((2 ** (bits - 1) - 1) / max(float(size.max()), 1e-30))).round().int()
+def _ones(x: torch.Tensor, bits: int, largest: float) -> float:
+    """Share of ones among the bits of x, quantised up to the largest size: a sign and the bits of the size."""
+    levels = (x.abs() * ((2 ** (bits - 1) - 1) / max(largest, 1e-30))).round().int()
     ones = sum(((levels >> bit) & 1).sum() for bit in range(bits - 1)) + (x < 0).sum()
     return float(ones) / (bits * x.numel())

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
-import backbones  # noqa: F401 (registers our models)
+from backbones import energy
 from backbones.energy import Constants, account, with_relu
-from backbones.layers import LIF, NEURONS, ConvNorm, Repeat
+from backbones.layers import LIF, NEURONS, ConvNorm, MixedLIF, Repeat
 
 
 class Two(nn.Module):
@@ -62,6 +62,33 @@ def test_account_by_hand() -> None:
     assert found.real_mj == pytest.approx(4.6e-9 * (8 * 20 * 27 + 4 * 20 * 8 + 2 * 20 * 20 * 4 + 4 * 5))
 
 
+def test_account_of_many_pictures_is_the_mean_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, x = Two().eval(), torch.randn(6, 3, 8, 10)
+    whole = account(model, x)
+    monkeypatch.setattr(energy, 'PART', 4)
+    parts = account(model, x)
+    assert [parts.acs, parts.macs, parts.rate] == pytest.approx([whole.acs, whole.macs, whole.rate])
+    assert [parts.real_mj, parts.quantised_mj] == pytest.approx([whole.real_mj, whole.quantised_mj])
+    each = [account(model, image[None]) for image in x]
+    assert whole.acs == pytest.approx(sum(one.acs for one in each) / 6)
+
+
+def test_account_keeps_images_apart() -> None:
+    """Also in a network whose neurons take further images for further time steps."""
+    mixed, apart = (nn.Sequential(neuron(1), nn.Conv2d(3, 2, 1)).eval() for neuron in (MixedLIF, LIF))
+    x = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.9  # fires with what was left alone
+    assert mixed[0](x).any() and not apart[0](x).any()
+    assert account(mixed, x).rate == account(apart, x).rate == 0
+
+
+def test_account_of_a_network_inside_another_module() -> None:
+    torch.manual_seed(0)
+    model, x = Two().eval(), torch.randn(2, 3, 8, 10)
+    plain, wrapped = account(model, x), account(nn.Sequential(model).eval(), x)
+    assert (wrapped.real_mj, wrapped.quantised_mj) == (plain.real_mj, plain.quantised_mj)
+
+
 def test_quantised_network_pays_for_ones() -> None:
     class One(nn.Module):
         def __init__(self) -> None:
@@ -104,6 +131,16 @@ def test_account_of_every_neuron(neuron: str) -> None:
     model = timm.create_model('spikformer_cifar', neuron=neuron, embed_dim=16, depth=1, num_heads=2, num_classes=3)
     found = account(model.eval(), torch.rand(1, 3, 32, 32))
     assert found.real_mj > 0 and found.compute_mj > 0
+
+
+def test_real_activations_are_of_the_picture_itself() -> None:
+    options: Any = {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'num_classes': 3}
+    direct, coded = (
+        timm.create_model('spikformer_cifar', encoding=code, **options).eval() for code in ('direct', 'ttfs')
+    )
+    coded.load_state_dict(direct.state_dict())
+    x = torch.rand(2, 3, 32, 32)
+    assert account(coded, x).quantised_mj == account(direct, x).quantised_mj
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def test_in_interpreter() -> None:
 
 @needs_kernels
 @pytest.mark.parametrize('surrogate', ['sigmoid', 'atan'])
-@pytest.mark.parametrize(('steps', 'shape'), [(1, (3,)), (4, (2, 3, 5, 7)), (3, (1100,))], ids=str)
+@pytest.mark.parametrize(('steps', 'shape'), [(1, (3,)), (4, (1, 1)), (4, (2, 3, 5, 7)), (3, (1100,))], ids=str)
 def test_kernels_are_the_definition(steps: int, shape: tuple[int, ...], surrogate: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x = 2 * torch.randn(steps * shape[0], *shape[1:], dtype=torch.float64, generator=generator).to(DEVICE)

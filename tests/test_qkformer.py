@@ -1,10 +1,18 @@
 """What is QKFormer's alone: gates of tokens, its deformed shortcuts, maps of whole numbers, images taken for steps."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import spiking_reference as naive
 import timm
 import torch
 from torch import nn
+
+pytest.importorskip('onnxscript')
+
+from backbones.deploy import export_onnx
+from backbones.deploy.verify import session
 
 SMALL = {'embed_dim': 32, 'depths': (1, 1, 2), 'num_heads': 2, 'num_classes': 7}
 
@@ -102,6 +110,18 @@ def test_an_exported_program_keeps_images_apart() -> None:
     program = torch.export.export(serial, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)).module()
     alone = torch.cat([serial(image[None]) for image in x])
     assert torch.allclose(program(x), alone, atol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('free', [False, 'batch'])
+def test_a_file_keeps_images_apart(free: Any, tmp_path: Path) -> None:
+    """Also one whose batch is fixed."""
+    serial, x = small().float(), picture(3).float()
+    export_onnx(serial, tmp_path / 'model.onnx', input_size=x.shape[1:], batch_size=3, dynamic=free)
+    (logits,) = session(str(tmp_path / 'model.onnx')).run(None, {'input': x.numpy()})
+    alone = torch.cat([serial(image[None]) for image in x])
+    assert torch.allclose(torch.from_numpy(logits), alone, atol=1e-4)
+    assert not torch.allclose(serial(x), alone, atol=1e-3)
 
 
 def test_wrong_arguments() -> None:

@@ -1,5 +1,6 @@
 """Spiking neurons: what they compute, step by step, and the gradients written by hand."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,3 +95,18 @@ def test_mistakes() -> None:
         LIF(tau=1.0)
     with pytest.raises(ValueError, match='that 4 divides'):
         LIF(4)(torch.zeros(6, 3))
+
+
+def test_whole_numbers_of_any_kind_are_steps() -> None:
+    assert LIF(np.int64(3)).num_steps == 3
+    for wrong in (True, 2.0, 0, None):
+        with pytest.raises(ValueError, match='must be a whole number of at least 1'):
+            LIF(wrong)
+
+
+def test_a_gradient_of_the_gradient_is_refused() -> None:
+    """It would be missing without a word otherwise."""
+    x = inputs(4, 3).requires_grad_()
+    (grad,) = torch.autograd.grad((LIF(2)(x) ** 2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        grad.sum().backward()

@@ -1,5 +1,6 @@
 """SpikingResformer: attention of spikes and real numbers, its rates of firing, clips."""
 
+import copy
 import math
 
 import pytest
@@ -47,6 +48,19 @@ def rates(model: nn.Module, x: torch.Tensor) -> list[float]:
 
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_recomputed_blocks_see_the_rates_of_the_first_pass() -> None:
+    """Rates move in training, and a forward pass that is done again for the gradient must not see them moved."""
+    model = lively(timm.create_model('spikingresformer_ti', **SMALL)).train()
+    twin, x = copy.deepcopy(model), images(2, 3, 32, 32)
+    twin.set_grad_checkpointing()
+    for network in (model, twin):
+        network(x).square().sum().backward()
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-12)
+    moved = [(a, b) for (name, a), b in zip(model.named_buffers(), twin.buffers(), strict=True) if 'rate_' in name]
+    assert moved and all(torch.equal(a, b) for a, b in moved)
 
 
 def spikes(h: torch.Tensor) -> torch.Tensor:

@@ -66,6 +66,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         if options.depth < 0:
             raise ValueError(f'--depth must be at least 0, but is {options.depth}.')
+        _check_together(options)
         if options.spikes:
             spike_report.report(options)
             return 0
@@ -77,6 +78,21 @@ def main(args: list[str] | None = None) -> int:
         print(f'profile.py: {error}', file=sys.stderr)
         return 2
     return 0
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Refuse options that would have no effect."""
+    with_spikes = {'--checkpoint': options.checkpoint, '--integers': options.integers, '--plot': options.plot}
+    without = {
+        '--input-size': options.input_size,
+        '--depth': options.depth,
+        '--fused': options.fused,
+        '--results-file': options.results_file,
+    }
+    for name, given in (without if options.spikes else with_spikes).items():
+        if given:
+            needs = 'goes without --spikes' if options.spikes else 'needs --spikes FOLDER'
+            raise ValueError(f'{name} {needs}, and has no effect here: leave one of them out.')
 
 
 def _profile(name: str, options: argparse.Namespace) -> 'Profile':

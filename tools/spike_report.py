@@ -30,6 +30,10 @@ def report(options: argparse.Namespace) -> None:
     paths = pictures.find('--spikes', options.spikes, options.images)
     accounts = {name: _account(name, paths, options) for name in options.model}
     console = Console(width=None if os.isatty(1) else 160)
+    if not options.checkpoint:
+        console.print(
+            'Weights are random, and so are rates and energy: --checkpoint FILE gives trained ones.', style='bold'
+        )
     console.print(_totals(accounts, len(paths)))
     for name, found in accounts.items():
         console.print(_rates(name, found))

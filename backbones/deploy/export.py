@@ -22,6 +22,7 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch import nn
 
+from ..layers.mixed_lif import images_apart
 from ..layers.spiking import clip_steps
 from .beside import beside, writing
 from .card import card_path, check_target, describe_file, place
@@ -114,7 +115,8 @@ def export_onnx(
     gives. It holds plain ONNX operators only. Its card, a JSON file of the same name, is written with it.
 
     Args:
-        model: A float32 model in eval mode; it stays as it is.
+        model: A float32 model in eval mode; it stays as it is. Neurons that mix the images of a batch keep them apart in
+            the file.
         path: Where the file goes.
         input_size: (channels, height, width) that the file is meant for; the model's own (`pretrained_cfg`) if None.
             A file of a model of clips takes (batch, steps, channels, height, width), and its steps are not free.
@@ -145,7 +147,7 @@ def export_onnx(
             `Disagreement`, outputs of the file that differ from the model's; then there is no file.
         OSError: The file cannot be written; then there is none, and an older one is left as it was.
     """
-    path = Path(path)
+    path, model = Path(path), images_apart(model)
     facts = describe(model, mean, std, classes)
     if argmax and not is_segmentor(model):
         raise ValueError(f'argmax=True takes a segmentor, but {type(model).__name__} has no decode_head.')

@@ -18,7 +18,7 @@ from .integer_neurons import ILIF, NILIF
 from .map_depthwise import MapDepthwise, ResidualDepthwise
 from .map_norm import MapNorm
 from .max_pool import MaxPool
-from .mixed_lif import MixedLIF
+from .mixed_lif import MixedLIF, images_apart
 from .mlp import NormMlp, fold_affine
 from .multigroup import MultiGroupConv
 from .neuron_maker import NEURONS, GroupedNeuron, grouped, neuron_maker
@@ -137,6 +137,7 @@ __all__ = [
     'gelu',
     'grouped',
     'haar_matrix',
+    'images_apart',
     'inverse_cosine',
     'inverse_fourier',
     'inverse_wavelet',

@@ -158,6 +158,11 @@ def _halves(y: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def _follow(rate: torch.Tensor, spikes: torch.Tensor) -> None:
-    """Move an average (h, 1, 1) towards the rate of spikes (T B, h, ..., ...); the first one seen is its start."""
+    """Move an average (h, 1, 1) towards the rate of spikes (T B, h, ..., ...); the first one seen is its start.
+
+    Not while a backward pass does the forward pass again, which must give what it gave.
+    """
+    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        return
     seen = spikes.mean((0, 2, 3), dtype=rate.dtype)[:, None, None]
     rate.copy_(torch.where((rate == 0).all(), seen, rate).lerp(seen, 1 - MOMENTUM))

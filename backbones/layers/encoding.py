@@ -37,7 +37,10 @@ def _ttfs(x: torch.Tensor, num_steps: int) -> list[torch.Tensor]:
 
 
 def _phase(x: torch.Tensor, num_steps: int) -> list[torch.Tensor]:
-    """S[i] = 2^-j times bit 7 - j of trunc(256 x), j = i mod 8: the binary digits, the first one first"""
+    """S[i] = 2^-j times bit 7 - j of trunc(256 x), j = i mod 8: the binary digits, the first one first
+
+    Those of 1 lie in front of the point: as in STEP, pure white fires as little as black.
+    """
     level = torch.trunc(256 * x)
     shifted = [torch.floor(level / 2 ** (7 - j)) for j in range(min(num_steps, 8))]
     digits = [(value - 2 * torch.floor(value / 2)) / 2**j for j, value in enumerate(shifted)]

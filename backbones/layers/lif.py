@@ -6,6 +6,7 @@ Comparisons write their result as numbers at once: operators on truth values are
 import importlib.util
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from .parts import parts_of
 from .surrogate import SURROGATES
@@ -93,6 +94,7 @@ class _Lif(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (charges,) = ctx.saved_tensors
         num_steps, tau, threshold, surrogate, alpha = ctx.numbers

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from .launch import device_of
 
 __all__ = ['lif_kernels']
 
 _BLOCK = 1024  # neurons of a program
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['size'])  # 1 would come as a constant of Python
 def _forward_kernel(
     x_ptr, spikes_ptr, charges_ptr, size, tau, threshold, T: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -34,7 +37,7 @@ def _forward_kernel(
         v = tl.where(fires, 0.0, h)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['size'])  # 1 would come as a constant of Python
 def _backward_kernel(
     grad_ptr,
     charges_ptr,
@@ -79,9 +82,10 @@ def _run(x: torch.Tensor, num_steps: int, tau: float, threshold: float, charges:
     size = x.numel() // num_steps
     keep = charges is not None
     kernel: Any = _forward_kernel
-    kernel[(triton.cdiv(size, _BLOCK),)](
-        x, spikes, charges if keep else spikes, size, tau, threshold, T=num_steps, KEEP=keep, BLOCK=_BLOCK
-    )
+    with device_of(x):
+        kernel[(triton.cdiv(size, _BLOCK),)](
+            x, spikes, charges if keep else spikes, size, tau, threshold, T=num_steps, KEEP=keep, BLOCK=_BLOCK
+        )
     return spikes
 
 
@@ -98,22 +102,18 @@ class _Kernels(torch.autograd.Function):
         return spikes
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (charges,) = ctx.saved_tensors
         num_steps, tau, threshold, surrogate, alpha = ctx.numbers
         out = torch.empty_like(charges)
         size = charges.numel() // num_steps
         kernel: Any = _backward_kernel
-        kernel[(triton.cdiv(size, _BLOCK),)](
-            grad.contiguous(),
-            charges,
-            out,
-            size,
-            tau,
-            threshold,
-            alpha,
-            T=num_steps,
-            ATAN=surrogate == 'atan',
-            BLOCK=_BLOCK,
-        )
+        with device_of(charges):
+            kernel[(triton.cdiv(size, _BLOCK),)](
+                *(grad.contiguous(), charges, out, size, tau, threshold, alpha),
+                T=num_steps,
+                ATAN=surrogate == 'atan',
+                BLOCK=_BLOCK,
+            )
         return out, None, None, None, None, None

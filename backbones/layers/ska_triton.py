@@ -22,7 +22,6 @@ The three operators are of `torch.library.triton_op`: torch.compile sees the ker
 operator as one node, and the gradient of each is made of the other two, so that second derivatives exist too.
 """
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +31,8 @@ import triton
 import triton.language as tl
 from torch.library import triton_op
 from triton.runtime.jit import JITFunction
+
+from .launch import device_of
 
 __all__ = ['aggregate']
 
@@ -193,18 +194,13 @@ def _block(height: int, width: int) -> tuple[int, int]:
     return block, block // 32
 
 
-def _device_of(x: torch.Tensor) -> contextlib.AbstractContextManager:
-    """Triton launches on the current device, which need not be the one of `x`."""
-    return torch.cuda.device_of(x) if torch.cuda.device_count() > 1 else contextlib.nullcontext()
-
-
 def _gather(kernel: Any, x: torch.Tensor, w: torch.Tensor, out: torch.Tensor, transposed: bool) -> torch.Tensor:
     batch, channels, height, width = x.shape
     groups, taps = w.shape[1:3]
     block, warps = _block(height, width)
     rows = min(_MAX_ROWS, triton.next_power_of_2(channels // groups))
     programs = batch * groups * triton.cdiv(height * width, block) * triton.cdiv(channels // groups, rows)
-    with _device_of(x):
+    with device_of(x):
         kernel[(programs,)](
             *(x, w, out, channels, groups, height, width),
             K=math.isqrt(taps),
@@ -240,7 +236,7 @@ def _grad_w(grad: torch.Tensor, x: torch.Tensor, groups: int, taps: int, dtype: 
     batch, channels, height, width = x.shape
     out = x.new_empty((batch, groups, taps, height, width), dtype=dtype)
     block, warps = _block(height, width)
-    with _device_of(x):
+    with device_of(x):
         wrap_triton(_correlate_kernel)[(batch * groups * triton.cdiv(height * width, block),)](
             *(grad, x, out, channels, groups, height, width),
             K=math.isqrt(taps),

@@ -9,6 +9,7 @@ bits crosses the threshold at another step, and one moved spike moves others beh
 """
 
 import math
+import operator
 
 import torch
 from torch import nn
@@ -28,9 +29,10 @@ def check_steps(num_steps: int) -> int:
     Raises:
         ValueError: T is not a whole number of at least 1.
     """
-    if not isinstance(num_steps, int) or num_steps < 1:
+    whole = hasattr(num_steps, '__index__') and not isinstance(num_steps, bool)
+    if not whole or operator.index(num_steps) < 1:
         raise ValueError(f'num_steps, the time steps T, must be a whole number of at least 1, but got {num_steps!r}.')
-    return num_steps
+    return operator.index(num_steps)
 
 
 def clip_steps(model: nn.Module) -> tuple[int, ...]:

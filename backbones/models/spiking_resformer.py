@@ -10,7 +10,7 @@ Differs: The original averages the logits of the steps, STEP the maps; with a li
     follow B images in place of T B, which differs by the unbiased factor alone. Maps that patches do not divide are
     padded with zeros, where the code stops. Rates of firing start at 0, and the code divides by them before the first
     training step and wherever nothing fires; here a rate of 0 counts as 1. Where a training recomputes blocks
-    (`set_grad_checkpointing`), rates move twice a step, as running means do.
+    (`set_grad_checkpointing`), rates move once a step all the same, so that gradients are those of the first pass.
 
 Shapes: B batch, T time steps, C channels, H and W height and width of the map, h heads, d = C / h, N = H W positions,
 M patches.
