@@ -222,7 +222,7 @@ class _Relu(nn.ReLU):
 
 
 def with_relu(model: nn.Module) -> nn.Module:
-    """A copy with ReLU in place of every neuron, one time step and the picture itself: the network of real activations."""
+    """A copy with ReLU in place of every neuron and one time step, on the picture itself: real activations."""
     twin: Any = copy.deepcopy(model)
     for module in list(twin.modules()):
         for name, child in module.named_children():

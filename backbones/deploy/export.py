@@ -115,8 +115,8 @@ def export_onnx(
     gives. It holds plain ONNX operators only. Its card, a JSON file of the same name, is written with it.
 
     Args:
-        model: A float32 model in eval mode; it stays as it is. Neurons that mix the images of a batch keep them apart in
-            the file.
+        model: A float32 model in eval mode; it stays as it is. Neurons that mix the images of a batch keep them
+            apart in the file.
         path: Where the file goes.
         input_size: (channels, height, width) that the file is meant for; the model's own (`pretrained_cfg`) if None.
             A file of a model of clips takes (batch, steps, channels, height, width), and its steps are not free.
