@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
@@ -55,7 +56,7 @@ def create(
             raise
         raise ValueError(
             f'{file} must hold the weights of {variant}, but they do not go into it: '
-            f'{str(error).splitlines()[0] if str(error) else type(error).__name__}'
+            + textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=' ...')
         ) from error
     if file:
         for part in (model, getattr(model, 'model', model)):  # an extractor has a copy of the config
