@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+import backbones  # noqa: F401 (registers our models)
 from tools import models
 
 CLASSES = 7
