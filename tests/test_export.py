@@ -16,12 +16,15 @@ import torch
 from exported import check_plain, in_openvino, metadata, run
 from torch import nn
 
+from backbones.checkpoints import INDEX, catalogue, sha256
 from backbones.deploy import export_onnx
+from backbones.deploy.card import read_card
 from backbones.deploy.export import Disagreement
 from backbones.deploy.spikes import neurons
 from backbones.deploy.verify import compare_tensors
 from registry import SMALL, facts, make, shape, shortened, smallest, variants
 from tools import export as tool
+from tools import models
 
 ROOT = Path(__file__).parents[1]
 SIZE = (3, 96, 64)
@@ -306,10 +309,28 @@ def test_wrong_models(tmp_path: Path) -> None:
 def test_tool_writes_a_file_and_says_what_was_compared(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / 'model.onnx'
     assert tool.main(['-m', 'resnet10t', '--features', '--img-size', '64', '-o', str(output), '--static']) == 0
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     assert 'feat_s32' in printed
     assert '2 × 3 × 64 × 64' in printed
     assert metadata(output)['dynamic'] == []
+    assert 'the weights are random' in said
+    card, written = read_card(output), metadata(output)
+    assert (card['weights'], card['tag'], card['licence'], written['weights']) == ('random', None, None, 'random')
+    assert not {'tag', 'licence', 'origin'} & written.keys()
+
+
+def test_weights_of_a_file_have_its_licence_and_hash(tmp_path: Path) -> None:
+    """That of the catalogue for a file that it lists, and never that of the weights that timm would fetch."""
+    torch.save(timm.create_model('test_resnet').state_dict(), tmp_path / 'weights.pth')
+    given, output = {'file': 'weights.pth', 'sha256': sha256(tmp_path / 'weights.pth')}, tmp_path / 'model.onnx'
+    assert tool.main(['-m', 'test_resnet', '--checkpoint', str(tmp_path / 'weights.pth'), '-o', str(output)]) == 0
+    card, written = read_card(output), metadata(output)
+    assert (card['weights'], card['tag'], card['licence']) == (given, None, 'unknown')
+    assert (written['weights'], written['licence']) == (given, 'unknown')
+    for row in catalogue():
+        if 'file' in row:
+            facts = models.origin(str(INDEX.parent / row['file']))
+            assert (facts['licence'], facts['weights']['sha256']) == (row['licence'], row['sha256'])
 
 
 @pytest.mark.parametrize(

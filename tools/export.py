@@ -103,6 +103,10 @@ def main(args: list[str] | None = None) -> int:
     try:
         report, lines = _export(options)
         _print(report, lines)
+        if not options.checkpoint:
+            print(
+                'export.py: the weights are random, and the card says so: --checkpoint gives others.', file=sys.stderr
+            )
     except (ValueError, ImportError, OSError) as error:
         print(f'export.py: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
@@ -129,6 +133,7 @@ def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
         config, model = None, _timm_model(options)
     _check_kind(options, model)
     facts['input_size'] = _input_size(options, model) or facts.get('input_size')
+    facts['metadata'] = models.origin(options.checkpoint)
     size = facts['input_size']
     measure, samples = _measure(options, config, model), _samples(options, model, size)
     pictures = _calibration(options, config, model.eval(), size)

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _FEATURES = ('features_only', 'out_indices', 'feature_cls')  # what timm's extractor takes, and no model
@@ -65,6 +66,26 @@ def create(
         if isinstance(error, ValueError) or not kwargs:  # an argument that ours do not have is told in a sentence
             raise
         raise ValueError(f'{name} cannot be made with {_listed(kwargs)}: {_short(error)}') from error
+
+
+def origin(checkpoint: str | None) -> dict[str, Any]:
+    """Where the weights of an exported model come from, as its metadata say it: not from those that timm would fetch.
+
+    Args:
+        checkpoint: The file that was loaded; None for random weights.
+
+    Returns:
+        `weights` ('random', or name and hash of the file), their `licence`, which is that of the catalogue for a file
+        that is listed there, and None for timm's `tag` and `origin`.
+    """
+    facts: dict[str, Any] = {'tag': None, 'origin': None, 'licence': None, 'weights': 'random'}
+    if checkpoint:
+        from backbones.checkpoints import catalogue, sha256
+
+        digest = sha256(checkpoint)
+        listed = (row['licence'] for row in catalogue() if row.get('sha256') == digest)
+        facts |= {'licence': next(listed, 'unknown'), 'weights': {'file': Path(checkpoint).name, 'sha256': digest}}
+    return facts
 
 
 def _load(name: str, checkpoint: str, kwargs: dict[str, Any]) -> Any:

@@ -203,7 +203,7 @@ def describe_file(
         'outputs': outputs,
         'strides': facts.get('strides'),
         'classes': facts.get('classes'),
-        'licence': facts.get('licence'),
+        **{key: facts.get(key) for key in ('licence', 'weights')},
         'checks': [vars(check) for check in checks],
         'fusion': [vars(check) for check in fusion],
         'metric': metric,
