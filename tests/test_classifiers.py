@@ -53,6 +53,24 @@ def test_a_classifier_of_a_config(tmp_path: Path, capsys: pytest.CaptureFixture)
         assert metric['all']['onnxruntime'][name] == pytest.approx(found[name])
 
 
+def test_a_file_of_openvino_has_a_metric_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip('openvino')
+    mm_runs.make_cifar10(tmp_path)
+    config, weights, output = tmp_path / 'config.py', tmp_path / 'weights.pth', tmp_path / 'model.xml'
+    config.write_text(
+        f"_base_ = '{mm_runs.ROOT / mm_runs.RUNNABLE['classification']}'\n"
+        f'model = dict(**{NARROW["lsnet"]})\n'
+        f"test_dataloader = dict(dataset=dict(data_root='{tmp_path / 'cifar10'}'))\n"
+    )
+    torch.save({'state_dict': build_model(Config.fromfile(config)).state_dict()}, weights)
+    words = ['--config', str(config), '--checkpoint', str(weights), '--output', str(output), '--metric']
+    assert tool.main([*words, '--normalize', '--format', 'openvino', '--half']) == 0
+    card = read_card(output)
+    assert card['metric'].keys() == {'name', 'pytorch', 'openvino', 'gap', 'pictures', 'of', 'all'}
+    assert card['made_from']['metric']['onnxruntime'] == pytest.approx(card['metric']['pytorch'])
+    assert f'top1 {card["metric"]["openvino"]:.2f} (' in ' '.join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize('path', [path for path in mm_runs.RECIPES if 'imagenet' in path])
 def test_the_card_cuts_pictures_as_the_config_does(path: str) -> None:
     config = mm_config.load_config(path, {})

@@ -132,7 +132,11 @@ def test_every_precision_beside_the_file(folder: Path, tmp_path: Path, capsys: p
     cards = {name: read_card(tmp_path / f'{name}.onnx') for name in names}
     assert [cards[name].get('precision') for name in sorted(names)] == [None, 'float16', 'int8']
     for name in ('model_half', 'model_int8'):
-        assert cards[name]['made_from'] == cards['model']['files'][0]
+        passed = {key: cards['model'][key] for key in ('checks', 'fusion', 'metric')}
+        assert passed['checks'] and passed['fusion']
+        assert cards[name]['made_from'] == {**cards['model']['files'][0], **passed}
+        assert not {'checks', 'fusion'} & cards[name].keys()  # of which it passed none
+        assert cards[name]['changes'] and cards[name]['metric'] is None
         assert cards[name]['input'] == cards['model']['input']
         assert cards[name]['files'][0]['bytes'] < cards['model']['files'][0]['bytes']
     x = pictures.load(make('scaling_mlp_b_6_wi_512', **SETTINGS), folder.glob('*.png')).numpy()
@@ -154,6 +158,7 @@ def test_openvino_takes_the_place_of_the_onnx_file(folder: Path, tmp_path: Path,
     card = read_card(output)
     assert (card['format'], card['precision']) == ('openvino', 'float16')
     assert [entry['name'] for entry in card['files']] == ['model.xml', 'model.bin']
+    assert card['openvino'] and card['metric'] is None and 'checks' not in card and card['made_from']['checks']
     run = openvino.Core().compile_model(output, 'CPU')
     assert run(np.zeros((2, *card['input']['size']), np.float32))[0].shape == (2, card['outputs'][0]['shape'][1])
 

@@ -289,6 +289,18 @@ def test_class_numbers_drift_by_pixels() -> None:
     assert module_int8._drift(*runs, np.zeros((2, 3, 8, 8)), ['mask']) == ({'mask': 0.25}, None, None)
 
 
+def test_drift_is_that_of_all_pictures_whatever_their_sizes() -> None:
+    batches = [np.full((count, 3, 8, 4 + count), count, np.float32) for count in (1, 2)]
+    found = module_int8._pictures('calibration', batches)
+    assert [picture.shape for picture in found] == [(3, 8, 5), (3, 8, 6), (3, 8, 6)]
+    assert all(map(np.array_equal, module_int8._pictures('calibration', torch.from_numpy(batches[1])), batches[1]))
+    runs = (lambda x: {'feat_s8': x}), (lambda x: {'feat_s8': x * 1.5})
+    assert module_int8._drift(*runs, found, ['feat_s8']).error['feat_s8'] == pytest.approx(0.5)
+    for wrong in ([], np.zeros((3, 8, 8)), np.zeros((0, *SIZE))):
+        with pytest.raises(ValueError, match=r'calibration must be pictures \(N, C, H, W\), at least one'):
+            module_int8._pictures('calibration', wrong)
+
+
 def test_int8_keeps_what_it_promises(small: Path, tmp_path: Path) -> None:
     pytest.importorskip('nncf')
     export_openvino(small, tmp_path / 'model.xml')

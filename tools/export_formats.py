@@ -90,7 +90,7 @@ def derive(
         path: The float32 ONNX file.
         output: What the user asked for.
         pictures: Batches as the file takes them; None if no flag needs them.
-        measure: Gives the metric of a config for an ONNX file.
+        measure: Gives the metric of a config for a file.
 
     Returns:
         A line on each file.
@@ -98,7 +98,7 @@ def derive(
     lines, made = [], {}
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
         if options.format == 'openvino':
-            return [_openvino(options, path, Path(folder) / output.name, output, pictures)]
+            return [_openvino(options, path, Path(folder) / output.name, output, pictures, measure)]
         for flag, write in (('half', _half), ('int8', _int8)):
             if getattr(options, flag):
                 made[flag] = _named(output, flag) if options.tensorrt else output
@@ -148,9 +148,14 @@ def _int8(path: Path, part: Path, pictures: Any, options: argparse.Namespace) ->
     return line, {'precision': 'int8', 'float32_nodes': report.kept, 'changes': [vars(c) for c in report.changes]}
 
 
-def _openvino(options: argparse.Namespace, path: Path, part: Path, output: Path, pictures: Any) -> str:
-    import numpy as np
-
+def _openvino(
+    options: argparse.Namespace,
+    path: Path,
+    part: Path,
+    output: Path,
+    pictures: Any,
+    measure: Callable[[Path], Any] | None,
+) -> str:
     from backbones.deploy.openvino import export_openvino
 
     report = export_openvino(path, part, half=options.half)
@@ -162,23 +167,28 @@ def _openvino(options: argparse.Namespace, path: Path, part: Path, output: Path,
         from backbones.deploy.openvino_int8 import quantize_openvino
 
         small = part.with_name(f'int8_{part.name}')
-        found = quantize_openvino(part, small, np.concatenate(pictures))
+        found = quantize_openvino(part, small, pictures)
         part, facts['precision'] = small, 'int8'
         facts['changes'] = {'error': found.error, 'top1': found.top1, 'boxes': found.boxes, 'pictures': found.pictures}
         values = {**found.error, 'same top-1': found.top1, 'same boxes': found.boxes}
         words = [f'{name} {value:.3g}' for name, value in values.items() if value is not None]
         line += f'; int8 by NNCF {found.version}, {found.size / 1e6:.1f} MB: {", ".join(words)}'
-    _place(part, path, output, facts, [part.with_suffix('.bin')])
-    return f'{output}: {line}'
+    metric = None if measure is None else measure(part)
+    _place(part, path, output, {**facts, 'metric': metric}, [part.with_suffix('.bin')])
+    return f'{output}: {line}' + (f'; {_metric(metric)}' if metric else '')
 
 
 def _place(part: Path, path: Path, output: Path, facts: dict[str, Any], others: list[Path] | None = None) -> None:
-    """Move a finished file to its place, with the card of what it was made from and the new facts."""
+    """Move a finished file to its place, with the card of what it was made from and the new facts.
+
+    What was measured of the other file goes below `made_from`: this one was not held against the same limits.
+    """
     from backbones.deploy.card import check_target, place, read_card
 
     check_target(output)
     card = read_card(path)
-    place(part, output, {**card, **facts, 'made_from': card['files'][0]}, others or [])
+    made_from = {**card['files'][0], **{key: card.pop(key) for key in ('checks', 'fusion', 'metric')}}
+    place(part, output, {**card, **facts, 'made_from': made_from}, others or [])
 
 
 def _changes(report: Any) -> str:
@@ -193,4 +203,5 @@ def _changes(report: Any) -> str:
 
 
 def _metric(metric: dict[str, Any]) -> str:
-    return '{name} {onnxruntime:.2f} ({pytorch:.2f} with PyTorch) on {pictures} pictures'.format(**metric)
+    value = metric['openvino' if 'openvino' in metric else 'onnxruntime']
+    return '{name} {value:.2f} ({pytorch:.2f} with PyTorch) on {pictures} pictures'.format(value=value, **metric)

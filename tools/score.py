@@ -49,15 +49,15 @@ def measure(
     Args:
         config: Config with `test_dataloader` and `test_evaluator`.
         model: Its model in eval mode; it is on the CPU again afterwards.
-        path: The exported file.
+        path: The exported file, `.onnx` or OpenVINO's `.xml`.
         images: Pictures to take, evenly spaced; all if None.
-        device: Where PyTorch runs; ONNX Runtime follows if its build can.
+        device: Where PyTorch runs; ONNX Runtime follows if its build can, and OpenVINO stays on the processor.
         progress: Wraps the numbers of the pictures as they are gone through.
         tolerance: Points that both may differ by; None for a file of less precision, which is measured and not judged.
 
     Returns:
-        `name` of the metric, its values in percent by `pytorch` and `onnxruntime`, the `gap`, `pictures` that were
-        taken `of` how many, and all that the evaluators gave (`all`).
+        `name` of the metric, its values in percent by `pytorch` and `onnxruntime` (or `openvino`), the `gap`,
+        `pictures` that were taken `of` how many, and all that the evaluators gave (`all`).
 
     Raises:
         ValueError: The data are not there, the file does not take the pictures or, as `Disagreement`, both differ by
@@ -70,8 +70,8 @@ def measure(
     if reason:
         raise ValueError(f'the metric needs the test data of the config, but {reason}.')
     with quiet():
-        dataset, chosen, evaluators = _prepare(config, images)
-        run = _File(path, model, device)
+        run = _File(path, device)
+        dataset, chosen, evaluators = _prepare(config, images, ('pytorch', run.runtime))
         try:
             model.to(device)
             for index in progress(chosen):
@@ -83,7 +83,7 @@ def measure(
     if tolerance is not None and result['gap'] > tolerance * 1.001 and not neurons(model):
         raise Disagreement(
             f'{result["name"]} must be the same to {tolerance} points, but on {len(chosen)} pictures it is '
-            f'{result["pytorch"]:.2f} with PyTorch and {result["onnxruntime"]:.2f} with the exported file.'
+            f'{result["pytorch"]:.2f} with PyTorch and {result[run.runtime]:.2f} with the exported file.'
         )
     return result
 
@@ -136,7 +136,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _prepare(config: Any, images: int | None) -> tuple[Any, list[int], dict[str, Any]]:
+def _prepare(config: Any, images: int | None, ways: Sequence[str]) -> tuple[Any, list[int], dict[str, Any]]:
     """Test data, the numbers of the pictures to take, and an evaluator for each way."""
     from mmengine.evaluator import Evaluator
     from mmengine.registry import DATASETS, init_default_scope
@@ -148,7 +148,7 @@ def _prepare(config: Any, images: int | None) -> tuple[Any, list[int], dict[str,
     if not chosen:
         raise ValueError(f'the metric needs at least one picture, but {images} of {len(dataset)} were asked for.')
     evaluators = {}
-    for name in ('pytorch', 'onnxruntime'):
+    for name in ways:
         evaluators[name] = Evaluator([_boxes_alone(entry) for entry in _listed(config.test_evaluator)])
         evaluators[name].dataset_meta = dataset.metainfo
         for metric in evaluators[name].metrics:
@@ -172,9 +172,21 @@ def _boxes_alone(entry: Any) -> Any:
 class _File:
     """An exported file as it is run: normalised pictures in, outputs by name out."""
 
-    def __init__(self, path: Path, model: Any, device: str) -> None:
+    def __init__(self, path: Path, device: str) -> None:
         import json
 
+        import torch
+
+        self.runtime = 'openvino' if path.suffix == '.xml' else 'onnxruntime'
+        written = self._open_xml(path) if self.runtime == 'openvino' else self._open_onnx(path, device)
+        if self.outputs[0] not in ('dets', 'logits', 'mask', 'output'):
+            raise ValueError(f'the metric needs a file that gives boxes or classes, but it gives {self.outputs}.')
+        self.scale = None
+        if json.loads(written.get('normalize', 'false')):
+            self.scale = tuple(torch.tensor(json.loads(written[key]))[:, None, None] for key in ('mean', 'std'))
+
+    def _open_onnx(self, path: Path, device: str) -> Mapping[str, str]:
+        """Learn how it is run; gives its metadata."""
         import onnxruntime
         import torch
 
@@ -183,15 +195,21 @@ class _File:
         settings.log_severity_level = 3
         wanted = ['CUDAExecutionProvider'] if torch.device(device).type == 'cuda' else []
         providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-        self.session = onnxruntime.InferenceSession(os.fspath(path), settings, [*providers, 'CPUExecutionProvider'])
-        self.shape = self.session.get_inputs()[0].shape
-        self.outputs = [output.name for output in self.session.get_outputs()]
-        if self.outputs[0] not in ('dets', 'logits', 'mask', 'output'):
-            raise ValueError(f'the metric needs a file that gives boxes or classes, but it gives {self.outputs}.')
-        written = self.session.get_modelmeta().custom_metadata_map
-        self.scale = None
-        if json.loads(written.get('normalize', 'false')):
-            self.scale = tuple(torch.tensor(json.loads(written[key]))[:, None, None] for key in ('mean', 'std'))
+        session = onnxruntime.InferenceSession(os.fspath(path), settings, [*providers, 'CPUExecutionProvider'])
+        self.shape = session.get_inputs()[0].shape
+        self.outputs = [output.name for output in session.get_outputs()]
+        self.run = lambda image: dict(zip(self.outputs, session.run(self.outputs, {'input': image}), strict=True))
+        return session.get_modelmeta().custom_metadata_map
+
+    def _open_xml(self, path: Path) -> Mapping[str, str]:
+        """The same for OpenVINO, which has the metadata of the ONNX file that it was made from."""
+        from backbones.deploy.openvino import compiled, require
+
+        model = require('openvino').Core().read_model(os.fspath(path))
+        self.shape = ['?' if dim.is_dynamic else dim.get_length() for dim in model.input().partial_shape]
+        self.outputs = [output.get_any_name() for output in model.outputs]
+        self.run = compiled(path, (), self.outputs)
+        return {key: model.get_rt_info(['framework', key]).value for key in model.get_rt_info(['framework']).value}
 
     def __call__(self, image: Any) -> dict[str, Any]:
         import torch
@@ -206,8 +224,8 @@ class _File:
         if self.scale is not None:
             image = image * self.scale[1] + self.scale[0]
         batch = 1 if isinstance(self.shape[0], str) else self.shape[0]
-        given = self.session.run(self.outputs, {'input': image.expand(batch, -1, -1, -1).numpy()})
-        return {name: torch.from_numpy(value[:1]) for name, value in zip(self.outputs, given, strict=True)}
+        given = self.run(image.expand(batch, -1, -1, -1).numpy())
+        return {name: torch.from_numpy(value[:1]) for name, value in given.items()}
 
 
 def _search(data: Any, model: Any, run: _File, evaluators: Mapping[str, Any]) -> None:
@@ -266,6 +284,7 @@ def _summary(found: dict[str, dict[str, float]], pictures: int, of: int) -> dict
     """The two values that stand for the rest, in percent; 0 where nothing was found at all."""
     name = headline([key for values in found.values() for key in values])
     values = {way: percent(name, float(metrics.get(name, 0.0))) for way, metrics in found.items()}
-    gap = abs(values['pytorch'] - values['onnxruntime'])
+    first, second = values.values()
+    gap = abs(first - second)
     rest = {way: {key: float(value) for key, value in metrics.items()} for way, metrics in found.items()}
     return {'name': name, **values, 'gap': gap, 'pictures': pictures, 'of': of, 'all': rest}

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +60,8 @@ def quantize_openvino(
     Args:
         xml: The file with float weights.
         path: Where the new `.xml` goes; the weights go beside it.
-        calibration: Pictures (N, C, H, W) as the file takes them, of the kind that it will see; a hundred do.
+        calibration: Pictures (N, C, H, W) as the file takes them, of the kind that it will see, or a list of such
+            batches, each of its own size; a hundred pictures do.
         samples: Likewise, to measure at; those of the calibration if None.
         limit: Largest error of an output, or share of the boxes that may differ.
 
@@ -75,10 +76,8 @@ def quantize_openvino(
     source, path = Path(xml), target(path)
     if not source.is_file() or not source.with_suffix('.bin').is_file():
         raise ValueError(f'xml must name a file of export_openvino, with its .bin beside it, but got {source}.')
-    given = np.asarray(calibration, np.float32)
-    seen = given if samples is None else np.asarray(samples, np.float32)
-    if given.ndim < 4 or not len(given) or not len(seen):
-        raise ValueError(f'calibration must be pictures (N, C, H, W), at least one, but has shape {given.shape}.')
+    given = _pictures('calibration', calibration)
+    seen = given if samples is None else _pictures('samples', samples)
     model = openvino.Core().read_model(os.fspath(source))
     names = [output.get_any_name() for output in model.outputs]
     try:
@@ -104,6 +103,23 @@ def quantize_openvino(
     return Int8Report(path, size, before, len(seen), drift.error, drift.top1, drift.boxes, nncf.__version__)
 
 
+def _pictures(name: str, given: Any) -> list[np.ndarray]:
+    """Pictures (C, H, W) of an array of them, or of a list of batches.
+
+    Raises:
+        ValueError: There are none, or they have other axes.
+    """
+    batches = given if isinstance(given, list | tuple) and all(np.ndim(batch) >= 4 for batch in given) else [given]
+    batches = [np.asarray(batch, np.float32) for batch in batches]
+    found = [picture for batch in batches if batch.ndim >= 4 for picture in batch]
+    if not found:
+        shapes = [batch.shape for batch in batches]
+        raise ValueError(
+            f'{name} must be pictures (N, C, H, W), at least one, but has shape {shapes[0] if shapes else ()}.'
+        )
+    return found
+
+
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -115,7 +131,7 @@ class _Drift(NamedTuple):
     boxes: float | None = None
 
 
-def _drift(first: Runner, second: Runner, pictures: np.ndarray, names: list[str]) -> _Drift:
+def _drift(first: Runner, second: Runner, pictures: Sequence[np.ndarray], names: list[str]) -> _Drift:
     """How far the second drifts from the first."""
     runs = [[run(picture[None]) for picture in pictures] for run in (first, second)]
     if 'dets' in names:
