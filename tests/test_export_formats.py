@@ -1,6 +1,9 @@
 """`tools/export.py`: other forms of the file, and what does not go together."""
 
+import os
 import shlex
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ pytest.importorskip('onnxscript')
 
 import mm_runs
 import onnx
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -95,6 +99,66 @@ def test_a_picture_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, ca
     (tmp_path / 'x.png').write_bytes((folder / '0.png').read_bytes()[:-900])
     assert tool.main(words(folder, tmp_path / 'model.onnx', '--half', '--calibration', str(tmp_path))) == 2
     assert f'{tmp_path / "x.png"} must be a whole picture' in capsys.readouterr().err
+
+
+def test_one_channel_is_followed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """In the file, in its normalisation and in the pictures that it is compared on."""
+    output = tmp_path / 'model.onnx'
+    model = ['--model', 'test_resnet', '--normalize', '--samples', str(folder), '--output', str(output)]
+    assert tool.main([*model, '--img-size', '64', '--model-kwargs', 'in_chans=1']) == 0, capsys.readouterr().err
+    given, cfg = read_card(output)['input'], timm.get_pretrained_cfg('test_resnet')
+    assert (given['size'], given['shape'][1]) == ([1, 64, 64], 1)
+    assert [given['mean'], given['std']] == [[pytest.approx(np.mean(values))] for values in (cfg.mean, cfg.std)]
+    assert tool.main([*model, '--model-kwargs', 'in_chans=2']) == 2
+    assert 'Pictures of a folder have 1 or 3 channels, but the model takes 2' in capsys.readouterr().err
+
+
+def test_a_stopped_export_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: object, **kwargs: object) -> None:
+        assert list(tmp_path.iterdir())  # what is there for the time being
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr('backbones.deploy.export_onnx', stopped)
+    with pytest.raises(SystemExit) as stop:
+        tool.main(words(folder, tmp_path / 'model.onnx', '--half', '--calibration', str(folder)))
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ("model = dict(type='NoSuchThing')", 'NoSuchThing is not in the'),
+        ('test_dataloader = test_evaluator = test_cfg = None', '--calibration needs a config whose test_dataloader'),
+        ('', 'x.jpg must be a whole picture'),
+    ],
+)
+def test_mistakes_in_a_config_and_its_pictures_are_sentences(
+    change: str, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip('mmdet')
+    from mmengine.config import Config
+
+    from backbones.mm import build_model
+
+    config, weights = tmp_path / 'config.py', tmp_path / 'weights.pth'
+    base = f"_base_ = '{mm_runs.ROOT / mm_runs.RUNNABLE['classification']}'\nmodel = dict(**{NARROW['lsnet']})\n"
+    config.write_text(base)
+    torch.save({'state_dict': build_model(Config.fromfile(config)).state_dict()}, weights)
+    config.write_text(f'{base}{change}\n')
+    (tmp_path / 'pictures').mkdir()
+    picture = tmp_path / 'pictures' / 'x.jpg'
+    if change:
+        Image.new('RGB', (40, 40)).save(picture)
+    else:
+        picture.write_text('no picture')
+    flags = '--half', '--calibration', str(tmp_path / 'pictures'), '--output', str(tmp_path / 'model.onnx')
+    assert tool.main(['--config', str(config), '--checkpoint', str(weights), *flags, '--no-metric']) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
 
 
 def test_a_card_says_nothing_of_squares_of_many_sizes() -> None:

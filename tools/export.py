@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 try:
     from tools import export_formats as formats
-    from tools import models, pictures, score
+    from tools import files, mm_config, models, pictures, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import export_formats as formats  # type: ignore[no-redef]
+    import files  # type: ignore[no-redef]
+    import mm_config  # type: ignore[no-redef]
     import models  # type: ignore[no-redef]
     import pictures  # type: ignore[no-redef]
     import score  # type: ignore[no-redef]
@@ -101,14 +103,19 @@ def main(args: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(args)
     try:
-        report, lines = _export(options)
+        with files.tidied_when_stopped():
+            report, lines = _export(options)
         _print(report, lines)
         if not options.checkpoint:
             print(
                 'export.py: the weights are random, and the card says so: --checkpoint gives others.', file=sys.stderr
             )
-    except (ValueError, ImportError, OSError) as error:
-        print(f'export.py: {" ".join(str(error).split())}', file=sys.stderr)
+    except Exception as error:
+        own = isinstance(error, (ValueError, ImportError, OSError))
+        sentence = ' '.join(str(error).split()) if own else mm_config.explain(error)
+        if sentence is None:
+            raise
+        print(f'export.py: {sentence}', file=sys.stderr)
         return 2
     return 0
 
@@ -163,6 +170,8 @@ def _calibration(options: argparse.Namespace, config: Any, model: 'nn.Module', s
         return None
     paths = pictures.find('--calibration', options.calibration, options.images or formats.PICTURES)
     if config is not None:
+        for path in paths:  # mmcv asserts
+            pictures.read(path)
         with score.quiet():
             found = score.prepared(config, model, paths, not options.normalize)
     else:
@@ -270,10 +279,6 @@ def _timm_model(options: argparse.Namespace) -> 'nn.Module':
 
 def _mm_model(options: argparse.Namespace) -> tuple[Any, 'nn.Module']:
     """The config, and its model with the checkpoint's weights."""
-    try:
-        from tools import mm_config
-    except ImportError:  # run as a script: this folder is on the path, its parent is not
-        import mm_config
     from backbones.mm import build_model
 
     given = {
@@ -311,11 +316,6 @@ def _set_size(config: Any, height: int, width: int) -> None:
 
 def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
     """What the config says of a picture's size and of the classes, as `export_onnx` takes it."""
-    try:
-        from tools import mm_config
-    except ImportError:  # run as a script: this folder is on the path, its parent is not
-        import mm_config
-
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     found: dict[str, Any] = {'classes': mm_config.class_names(config, dataset) if dataset else []}
     steps = dataset.get('pipeline', ())

@@ -1,8 +1,13 @@
 """Files that the tools write: whole, or not at all."""
 
+import contextlib
 import os
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def write(path: str | os.PathLike, data: str | bytes) -> None:
@@ -18,6 +23,23 @@ def write(path: str | os.PathLike, data: str | bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def tidied_when_stopped() -> Iterator[None]:
+    """Let SIGTERM, as `timeout` and job schedulers send it, end the block by SystemExit, so that it clears up first."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # no other can set it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def check(path: str, option: str) -> None:

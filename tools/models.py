@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,11 +62,24 @@ def create(
     check_name(name, option)
     kwargs.update(keywords(words))
     try:
-        return _load(name, checkpoint, kwargs) if checkpoint else timm.create_model(name, **kwargs)
+        model = _load(name, checkpoint, kwargs) if checkpoint else timm.create_model(name, **kwargs)
     except (AssertionError, KeyError, RuntimeError, TypeError) as error:  # how timm's own models refuse arguments
         if isinstance(error, ValueError) or not kwargs:  # an argument that ours do not have is told in a sentence
             raise
         raise ValueError(f'{name} cannot be made with {_listed(kwargs)}: {_short(error)}') from error
+    _follow_channels(model, kwargs.get('in_chans'))
+    return model
+
+
+def _follow_channels(model: Any, channels: int | None) -> None:
+    """Let the config speak of as many channels, with the means of mean and standard deviation, as timm's loader."""
+    cfg = getattr(model, 'pretrained_cfg', {})
+    if channels is None or channels == (cfg.get('input_size') or (channels,))[0]:
+        return
+    cfg['input_size'] = (channels, *cfg['input_size'][1:])
+    for key in ('mean', 'std'):
+        if cfg.get(key):
+            cfg[key] = (statistics.fmean(cfg[key]),) * channels
 
 
 def origin(checkpoint: str | None) -> dict[str, Any]:

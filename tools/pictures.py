@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+MODES = {1: 'L', 3: 'RGB'}  # Pillow's, by channels
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
@@ -34,34 +35,42 @@ def find(option: str, folder: str, most: int) -> list[Path]:
 def load(
     model: Any, paths: Iterable[Path], normalize: bool = True, size: Sequence[int] | None = None
 ) -> 'torch.Tensor':
-    """Pictures as the model's own evaluation has them, (B, 3, H, W).
+    """Pictures as the model's own evaluation has them, (B, C, H, W): grey ones for a model of one channel.
 
     Args:
         model: Model with timm's `pretrained_cfg`.
         paths: Files.
         normalize: Whether mean and standard deviation are taken off; else values lie in [0, 1].
-        size: (3, height, width) if it is not the model's own.
+        size: (channels, height, width) if it is not the model's own.
 
     Raises:
-        ValueError: A file cannot be read as a picture.
+        ValueError: A file cannot be read as a picture, or pictures do not have as many channels.
     """
     import torch
     from timm.data import create_transform, resolve_model_data_config
 
     config: Any = resolve_model_data_config(model)
-    if not normalize:
-        config.update(mean=(0.0,) * 3, std=(1.0,) * 3)
     if size:
         config.update(input_size=tuple(size))
+    channels = config['input_size'][0]
+    if channels not in MODES:
+        raise ValueError(f'Pictures of a folder have 1 or 3 channels, but the model takes {channels}.')
+    if not normalize:
+        config.update(mean=(0.0,) * channels, std=(1.0,) * channels)
     transform: Any = create_transform(**config)
-    return torch.stack([transform(_read(path)) for path in paths])
+    return torch.stack([transform(read(path, MODES[channels])) for path in paths])
 
 
-def _read(path: Path) -> Any:
+def read(path: Path, mode: str = 'RGB') -> Any:
+    """A whole picture, as Pillow's `mode` has it.
+
+    Raises:
+        ValueError: The file cannot be read as one.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            return file.convert('RGB')
+            return file.convert(mode)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f'{path} must be a whole picture, but cannot be read: {error}; take it out') from error

@@ -96,7 +96,12 @@ def prepared(config: Any, model: Any, paths: Sequence[Path], normalize: bool) ->
         model: Its model.
         paths: Files.
         normalize: Whether mean and standard deviation are taken off; else the file does it.
+
+    Raises:
+        ValueError: The config has no test pipeline.
     """
+    if not config.get('test_dataloader'):
+        raise ValueError('--calibration needs a config whose test_dataloader prepares pictures, but it sets none.')
     from mmengine.dataset import Compose
     from mmengine.registry import init_default_scope
 
