@@ -400,3 +400,37 @@ def test_boxes_are_scored_by_mmdet(tmp_path: Path) -> None:
     assert not {'NonMaxSuppression', 'TopK'} & set(raw.operators)
     with pytest.raises(ValueError, match='a file that gives boxes or classes'):
         score.measure(config, model, raw.path, images=2)
+
+
+def test_masks_are_scored_by_mmdet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the file fill the pixels of the picture that was read as mmdet's own do."""
+    pytest.importorskip('mmdet')
+    config = copy.deepcopy(narrow_config('mask_rcnn'))
+    roi_head = config.model.roi_head
+    roi_head.bbox_head.num_classes = roi_head.mask_head.num_classes = 1  # nuclei alone
+    model = make_detector('mask_rcnn', {'roi_head': roi_head})
+    from mmdet.evaluation.metrics import CocoMetric
+
+    config.test_dataloader.dataset.data_root = f'{ROOT / config.test_dataloader.dataset.data_root}/'
+    config.test_evaluator.ann_file = str(ROOT / config.test_evaluator.ann_file)
+    next(step for step in config.test_dataloader.dataset.pipeline if 'scale' in step).scale = (160, 120)
+    report = export_onnx(model, tmp_path / 'model.onnx', input_size=(3, 120, 160), check=False)
+    seen, process = [], CocoMetric.process
+
+    def watched(self: Any, data_batch: Any, data_samples: Any) -> None:
+        seen.append(data_samples[0]['pred_instances'])
+        process(self, data_batch, data_samples)
+
+    monkeypatch.setattr(CocoMetric, 'process', watched)
+    metric = score.measure(config, model, report.path, images=2)
+    ways = metric['all'].values()
+    assert all({'coco/bbox_mAP', 'coco/segm_mAP'} <= values.keys() for values in ways)
+    for wanted, given in zip(seen[::2], seen[1::2], strict=True):
+        assert len(wanted['masks']) and wanted['masks'].shape == given['masks'].shape
+        torch.testing.assert_close(given['bboxes'], wanted['bboxes'], rtol=1e-4, atol=1e-2)
+        assert (given['masks'] == wanted['masks']).float().mean() > 0.999
+    gaps = [abs(100 * (a - b)) for a, b in zip(*(values.values() for values in ways), strict=True)]
+    assert metric['gap'] <= max(gaps)
+    found = {'pytorch': {'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.4}, 'onnxruntime': {'coco/bbox_mAP': 0.5}}
+    assert score._widest(found) == ('coco/segm_mAP', [40.0, 0.0])
+    assert score._summary(found, 2, 2)['gap'] == 40.0

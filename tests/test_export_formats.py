@@ -106,9 +106,9 @@ def test_one_channel_is_followed(folder: Path, tmp_path: Path, capsys: pytest.Ca
     output = tmp_path / 'model.onnx'
     model = ['--model', 'test_resnet', '--normalize', '--samples', str(folder), '--output', str(output)]
     assert tool.main([*model, '--img-size', '64', '--model-kwargs', 'in_chans=1']) == 0, capsys.readouterr().err
-    given, cfg = read_card(output)['input'], timm.get_pretrained_cfg('test_resnet')
+    given, cfg = read_card(output)['input'], timm.create_model('test_resnet').default_cfg
     assert (given['size'], given['shape'][1]) == ([1, 64, 64], 1)
-    assert [given['mean'], given['std']] == [[pytest.approx(np.mean(values))] for values in (cfg.mean, cfg.std)]
+    assert [given['mean'], given['std']] == [[pytest.approx(np.mean(values))] for values in (cfg['mean'], cfg['std'])]
     assert tool.main([*model, '--model-kwargs', 'in_chans=2']) == 2
     assert 'Pictures of a folder have 1 or 3 channels, but the model takes 2' in capsys.readouterr().err
 

@@ -43,6 +43,8 @@ def measure(
 ) -> dict[str, Any]:
     """COCO AP of a detector, mIoU of a segmentor or accuracy of a classifier, with PyTorch and with its exported file.
 
+    A file that gives masks of boxes is scored by these too where the evaluator asks for it.
+
     A file that gives classes of pixels (`mask`) is scored by classes that were decided at the size of its input, and so
     is PyTorch beside it; otherwise mmseg resizes logits to the size of the picture first.
 
@@ -71,7 +73,7 @@ def measure(
         raise ValueError(f'the metric needs the test data of the config, but {reason}.')
     with quiet():
         run = _File(path, device)
-        dataset, chosen, evaluators = _prepare(config, images, ('pytorch', run.runtime))
+        dataset, chosen, evaluators = _prepare(config, images, ('pytorch', run.runtime), 'masks' in run.outputs)
         try:
             model.to(device)
             for index in progress(chosen):
@@ -81,9 +83,10 @@ def measure(
         found = {name: dict(evaluator.evaluate(len(chosen))) for name, evaluator in evaluators.items()}
     result = _summary(found, len(chosen), len(dataset))
     if tolerance is not None and result['gap'] > tolerance * 1.001 and not neurons(model):
+        name, values = _widest(found)
         raise Disagreement(
-            f'{result["name"]} must be the same to {tolerance} points, but on {len(chosen)} pictures it is '
-            f'{result["pytorch"]:.2f} with PyTorch and {result[run.runtime]:.2f} with the exported file.'
+            f'{name} must be the same to {tolerance} points, but on {len(chosen)} pictures it is '
+            f'{values[0]:.2f} with PyTorch and {values[1]:.2f} with the exported file.'
         )
     return result
 
@@ -141,7 +144,9 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _prepare(config: Any, images: int | None, ways: Sequence[str]) -> tuple[Any, list[int], dict[str, Any]]:
+def _prepare(
+    config: Any, images: int | None, ways: Sequence[str], masks: bool
+) -> tuple[Any, list[int], dict[str, Any]]:
     """Test data, the numbers of the pictures to take, and an evaluator for each way."""
     from mmengine.evaluator import Evaluator
     from mmengine.registry import DATASETS, init_default_scope
@@ -152,9 +157,9 @@ def _prepare(config: Any, images: int | None, ways: Sequence[str]) -> tuple[Any,
     chosen = [i * len(dataset) // count for i in range(count)]
     if not chosen:
         raise ValueError(f'the metric needs at least one picture, but {images} of {len(dataset)} were asked for.')
-    evaluators = {}
+    evaluators, entries = {}, copy.deepcopy(_listed(config.test_evaluator))
     for name in ways:
-        evaluators[name] = Evaluator([_boxes_alone(entry) for entry in _listed(config.test_evaluator)])
+        evaluators[name] = Evaluator([entry if masks else _boxes_alone(entry) for entry in entries])
         evaluators[name].dataset_meta = dataset.metainfo
         for metric in evaluators[name].metrics:
             if hasattr(metric, 'img_ids'):  # COCO's would count every other picture as one where nothing was found
@@ -243,7 +248,7 @@ def _search(data: Any, model: Any, run: _File, evaluators: Mapping[str, Any]) ->
         samples = [copy.deepcopy(batch['data_samples']) for _ in evaluators]
         given = run(batch['inputs'])
         if 'dets' in given:
-            found = model.predict(batch['inputs'], samples[0]), _boxes(given, samples[1])
+            found = model.predict(batch['inputs'], samples[0]), _boxes(given, samples[1], model)
         elif 'output' in given:
             found = model.predict(batch['inputs'], samples[0]), _classed(given['output'], samples[1])
         else:
@@ -252,16 +257,23 @@ def _search(data: Any, model: Any, run: _File, evaluators: Mapping[str, Any]) ->
         evaluator.process(data_samples=results, data_batch=data)
 
 
-def _boxes(given: dict[str, Any], samples: list[Any]) -> list[Any]:
-    """Boxes of the file in the pixels of the picture that was read."""
+def _boxes(given: dict[str, Any], samples: list[Any], model: Any) -> list[Any]:
+    """Boxes, and masks if there are any, of the file in the pixels of the picture that was read."""
     from mmengine.structures import InstanceData
 
     dets, labels = given['dets'][0], given['labels'][0]
-    dets, labels = dets[labels >= 0], labels[labels >= 0]
-    x, y = samples[0].scale_factor
-    samples[0].pred_instances = InstanceData(
-        bboxes=dets[:, :4] / dets.new_tensor([x, y, x, y]), scores=dets[:, 4], labels=labels
-    )
+    there = labels >= 0
+    dets, labels = dets[there], labels[there]
+    found = InstanceData(bboxes=dets[:, :4].clone(), scores=dets[:, 4], labels=labels)
+    if 'masks' in given:  # of the box's class; mmdet takes one for each, and scales the boxes on the way
+        head, rule = model.roi_head.mask_head, model.roi_head.test_cfg
+        classes = 1 if head.class_agnostic else head.num_classes
+        masks = given['masks'][0][there, None].expand(-1, classes, -1, -1)
+        head.predict_by_feat((masks,), [found], [samples[0].metainfo], rule, rescale=True, activate_map=True)
+    else:
+        x, y = samples[0].scale_factor
+        found.bboxes /= dets.new_tensor([x, y, x, y])
+    samples[0].pred_instances = found
     return samples
 
 
@@ -289,7 +301,14 @@ def _summary(found: dict[str, dict[str, float]], pictures: int, of: int) -> dict
     """The two values that stand for the rest, in percent; 0 where nothing was found at all."""
     name = headline([key for values in found.values() for key in values])
     values = {way: percent(name, float(metrics.get(name, 0.0))) for way, metrics in found.items()}
-    first, second = values.values()
-    gap = abs(first - second)
+    first, second = _widest(found)[1]
     rest = {way: {key: float(value) for key, value in metrics.items()} for way, metrics in found.items()}
-    return {'name': name, **values, 'gap': gap, 'pictures': pictures, 'of': of, 'all': rest}
+    return {'name': name, **values, 'gap': abs(first - second), 'pictures': pictures, 'of': of, 'all': rest}
+
+
+def _widest(found: dict[str, dict[str, float]]) -> tuple[str, list[float]]:
+    """Which of the metric that stands for the rest, and that of masks, is farther apart, and its values in percent."""
+    keys = [key for metrics in found.values() for key in metrics]
+    names = [headline(keys), *(key for key in keys if key.endswith('segm_mAP'))]
+    both = {name: [percent(name, float(metrics.get(name, 0.0))) for metrics in found.values()] for name in names}
+    return max(both.items(), key=lambda item: abs(item[1][0] - item[1][1]))
