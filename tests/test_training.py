@@ -2,6 +2,8 @@
 
 import errno
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,9 @@ import mm_runs
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
+from mmengine.runner import ValLoop
 from PIL import Image
 
 from backbones.mm import WholeFileBackend, build_model, read_checkpoint
@@ -171,6 +175,88 @@ def test_a_segmentor_too_is_resumed_as_if_it_was_never_stopped(tmp_path):
     assert _train(SEGMENTATION, tmp_path, 1, 'parts', options=options) == 0
     assert _train(SEGMENTATION, tmp_path, 2, 'parts', '--resume', options=options) == 0
     _hold_together('whole/iter_4.pth', 'parts/iter_4.pth', tmp_path)
+
+
+BEST = """
+default_hooks = dict(checkpoint=dict(save_best='accuracy/top1', max_keep_ckpts=2))
+"""
+# When a training is stopped: at which call, from the first on, of what.
+MOMENTS = {
+    'in a validation': ('val', 4),  # of the second epoch; its beginning and its end count
+    'before the best is whole': ('best', 2),
+    'behind it': ('epoch', 4),
+    'in the last validation': ('val', 6),
+}
+
+
+class _Stop(BaseException):
+    pass
+
+
+def _train_with_scores(config, folder, work, monkeypatch, *more, stop=('', 0)) -> list[int]:
+    """Train three epochs with given scores, or until a stop, which leaves the files of a kill: the epochs validated."""
+    put, loop, calls, validated = WholeFileBackend.put, ValLoop.run, Counter(), []
+
+    def count(what):
+        calls[what] += 1
+        if (what, calls[what]) == stop:
+            raise _Stop
+
+    def counted_put(self, obj, filepath):
+        count(Path(filepath).name.partition('_')[0])
+        put(self, obj, filepath)
+
+    def scored(self, size):
+        count('val')
+        return {'accuracy/top1': {1: 10.0, 2: 30.0, 3: 20.0}[validated[-1]]}
+
+    def run(self):
+        validated.append(self.runner.epoch)
+        count('val')
+        return loop(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WholeFileBackend, 'put', counted_put)
+        patch.setattr(Evaluator, 'evaluate', scored)
+        patch.setattr(ValLoop, 'run', run)
+        args = _words(config, folder, 3, work, *more)
+        if stop[0]:
+            with pytest.raises(_Stop):
+                train_tool.main(args)
+        else:
+            assert train_tool.main(args) == 0
+    return validated
+
+
+@pytest.fixture(scope='module')
+def scored(tmp_path_factory):
+    """Folder of pictures with a training whose second epoch was the best."""
+    folder = tmp_path_factory.mktemp('scored')
+    mm_runs.make_cifar10(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(mm_runs.ROOT)
+        assert _train_with_scores(_config(folder, CLASSIFICATION, BEST), folder, 'whole', patch) == [1, 2, 3]
+    return folder
+
+
+@pytest.mark.parametrize('moment', MOMENTS)
+def test_a_validation_that_was_cut_short_costs_neither_its_score_nor_the_best_checkpoint(scored, moment, monkeypatch):
+    config, work = str(scored / 'own.py'), moment.replace(' ', '-')
+    _train_with_scores(config, scored, work, monkeypatch, stop=MOMENTS[moment])
+    assert list((scored / work).glob('best_*.pth'))  # one is there at any moment
+    assert _train_with_scores(config, scored, work, monkeypatch, '--resume')[-1] == 3
+    names = [sorted(path.name for path in (scored / run).glob('*.pth')) for run in ('whole', work)]
+    assert names[0] == names[1] == ['best_accuracy_top1_epoch_2.pth', 'epoch_2.pth', 'epoch_3.pth']
+    for name in names[0]:
+        _hold_together(f'whole/{name}', f'{work}/{name}', scored)
+    infos = [read_checkpoint(scored / run / 'epoch_3.pth')['message_hub']['runtime_info'] for run in ('whole', work)]
+    assert infos[0]['best_score'] == infos[1]['best_score'] == 30.0
+
+
+def test_a_validation_that_a_checkpoint_knows_of_is_not_done_again(scored, monkeypatch):
+    config = str(scored / 'own.py')
+    _train_with_scores(config, scored, 'once', monkeypatch, stop=('epoch', 5))  # the second was written as the best
+    assert _train_with_scores(config, scored, 'once', monkeypatch, '--resume') == [3]
 
 
 EARLY = """

@@ -130,8 +130,10 @@ def _make_repeatable(config) -> None:
 
 
 def _keep_files_whole(config) -> None:
-    """A crash must cost no checkpoint: write beside and rename, and keep the last one until the next is whole."""
+    """A crash must cost no checkpoint: write beside and rename, and keep the last and best until the next is whole."""
     hook = config.setdefault('default_hooks', {}).setdefault('checkpoint', {'type': 'CheckpointHook'})
+    if hook.get('type') == 'CheckpointHook':
+        hook['type'] = 'ResumableCheckpointHook'
     if hook.get('backend_args') is None:
         hook['backend_args'] = {'backend': 'whole_file'}
     if hook.get('max_keep_ckpts', -1) == 1:

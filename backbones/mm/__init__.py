@@ -14,7 +14,7 @@ from mmengine.utils import is_installed
 
 from .features import TimmFeatures, feature_channels
 from .files import WholeFileBackend, read_checkpoint, without_pictures
-from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumeExactHook
+from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumableCheckpointHook, ResumeExactHook
 from .optim import AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
 from .weights import build_model, load_weights
 
@@ -22,6 +22,7 @@ __all__ = [
     'AdaptiveClipOptimWrapper',
     'ChannelsLastHook',
     'ClassifierEMAHook',
+    'ResumableCheckpointHook',
     'ResumeExactHook',
     'TimmFeatures',
     'TimmLayerDecayConstructor',

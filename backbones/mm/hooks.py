@@ -1,17 +1,19 @@
-"""What happens during a training: the order of memory, averaged weights, random numbers."""
+"""What happens during a training: the order of memory, averaged weights, random numbers, checkpoints."""
 
+import os
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import worker_init_fn
-from mmengine.hooks import EMAHook, Hook
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop, set_random_seed
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, set_random_seed
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
-__all__ = ['ChannelsLastHook', 'ClassifierEMAHook', 'ResumeExactHook']
+__all__ = ['ChannelsLastHook', 'ClassifierEMAHook', 'ResumableCheckpointHook', 'ResumeExactHook']
 
 
 @HOOKS.register_module()
@@ -55,8 +57,7 @@ class ResumeExactHook(Hook):
     threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
     does not hold for a loop of iterations over a sampler that ends, for batches out of order (``in_order=False``), for
     transforms that keep pictures in workers that live on (``CachedMosaic`` with ``persistent_workers``), nor for what
-    mmengine leaves out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up, and the score of an
-    epoch whose validation was cut short.
+    mmengine leaves out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up.
     """
 
     priority = 'VERY_LOW'  # behind whatever other hooks draw
@@ -67,15 +68,14 @@ class ResumeExactHook(Hook):
     def before_train_epoch(self, runner: Any) -> None:
         loader = runner.train_dataloader
         by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
-        step = runner.iter if by_iteration else runner.epoch
         if self._batches is None:
             self._batches = _BatchSeeds(loader, runner, None if by_iteration else len(loader))
             loader.worker_init_fn, loader.collate_fn = self._batches.start, self._batches
         # What cannot be skipped mmengine makes again when a loop of iterations is resumed, from the first batch on.
         self._batches.first = 0 if by_iteration and not hasattr(loader.sampler, 'skip') else runner.iter
         # An iterator draws the seed of its workers when it begins, which is at another time in a resumed training.
-        loader.generator = torch.Generator().manual_seed(_seed(runner.seed, step))
-        set_random_seed(_seed(runner.seed, step))
+        loader.generator = torch.Generator().manual_seed(_seed(runner.seed, _step(runner)))
+        set_random_seed(_seed(runner.seed, _step(runner)))
 
     def after_train_iter(self, runner: Any, *args, **kwargs) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -86,6 +86,76 @@ class ResumeExactHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             set_random_seed(_seed(runner.seed, runner.iter))
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """mmengine's checkpoints, such that a training stopped at any moment ends with the same best one when it goes on.
+
+    A checkpoint says which validation was the last to be done before it was written; a training that goes on from one
+    whose own validation was due and is not done begins with that. The best checkpoint up to now is removed when the
+    next is whole, where mmengine removes it before.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        super().before_train(runner)
+        last = runner.message_hub.get_info('last_ckpt')
+        if last is not None:  # of a training that goes on; it is written again with what the validation found
+            self.last_ckpt = self.file_backend.join_path(self.out_dir, os.path.basename(last))
+        if _lacks_validation(runner):
+            runner.logger.info('The validation of the checkpoint was cut short or is not noted in it, and is done now.')
+            runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        runner.message_hub.update_info('step_validated', _step(runner))
+        super().after_val_epoch(runner, metrics)
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
+        if not self.save_best:
+            return
+        before, last = self._best(), self.last_ckpt
+        backend: Any = self.file_backend
+        # Hidden from mmengine, which would remove the best ones before, and write the last one while they lie there.
+        self._set_best(dict.fromkeys(before))
+        self.last_ckpt = None
+        super()._save_best_checkpoint(runner, metrics)
+        self.last_ckpt, written = last, {key: path for key, path in self._best().items() if path}
+        self._set_best({**before, **written})
+        for key, path in written.items():
+            old = before.get(key)
+            if old and old != path and is_main_process() and backend.exists(old):
+                (backend.rmtree if backend.isdir(old) else backend.remove)(old)  # strategies may write folders
+                runner.logger.info(f'The previous best checkpoint {old} is removed')
+        if written and last is not None:
+            step = runner.epoch if self.by_epoch else runner.iter
+            self._save_checkpoint_with_step(runner, step, meta={'epoch': runner.epoch, 'iter': runner.iter})
+
+    def _best(self) -> dict[str, str | None]:
+        """Metric -> its best checkpoint; mmengine keeps that of a single metric elsewhere."""
+        return {'': self.best_ckpt_path} if len(self.key_indicators) == 1 else dict(self.best_ckpt_path_dict)
+
+    def _set_best(self, paths: dict[str, Any]) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = paths
+
+
+def _step(runner: Any) -> int:
+    """What a loop counts: its epochs or its iterations."""
+    return runner.iter if isinstance(runner.train_loop, IterBasedTrainLoop) else runner.epoch
+
+
+def _lacks_validation(runner: Any) -> bool:
+    """Whether a training goes on from a checkpoint behind which its loop would have validated, and did not."""
+    loop, step = runner.train_loop, _step(runner)
+    if not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)) or runner.val_loop is None:
+        return False
+    if step == 0 or runner.message_hub.get_info('step_validated') == step:
+        return False
+    loop._decide_current_val_interval()
+    end = loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.max_epochs
+    return step >= loop.val_begin and (step % loop.val_interval == 0 or step == end)
 
 
 class _BatchSeeds:
