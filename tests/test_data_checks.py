@@ -49,6 +49,7 @@ def test_the_bundled_data_pass(path: str) -> None:
     config = mm_config.load_config(path, {})
     data_checks.check_folders(config, *SPLITS)
     data_checks.check_annotations(config, *SPLITS)
+    data_checks.check_evaluators(config, *SPLITS[1:])
     data_checks.check_pictures(config, 'refuse', SPLITS)
 
 
@@ -314,6 +315,23 @@ def test_data_of_a_measurement_are_looked_at_first(tmp_path: Path, capsys: pytes
             said = _sentence(main, [*args, *out, root, f'test_dataloader.dataset.{missing}'], capsys)
             assert 'there is no' in said and 'nowhere' in said
     assert not (tmp_path / 'work').exists()
+
+
+def test_findings_are_never_held_against_the_truth_of_other_data(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    weights, words = mm_runs.untrained('detection', tmp_path)
+    _cells(tmp_path, _table())
+    words += [f'test_dataloader.dataset.{key}' for key in (f'data_root={tmp_path}/', 'ann_file=own.json')]
+    words.append('test_dataloader.dataset.data_prefix.img=')
+    args = [DETECTION, weights, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'x.json', '--cfg-options', *words]
+    said = _sentence(test_tool.main, args, capsys)
+    cure = f'test_evaluator.ann_file={tmp_path}/own.json'
+    assert 'test_dataloader.dataset.data_root' in said and said.endswith(f'--cfg-options {cure}')
+    assert test_tool.main([*map(str, args), cure]) == 0
+    config = _load(DETECTION)
+    config.val_evaluator = [dict(type='DumpResults', out_file_path='x.pkl'), config.val_evaluator]
+    data_checks.check_evaluators(config, *SPLITS[1:])
+    config.val_evaluator[1].ann_file = 'data/bccd/test.json'
+    assert 'val_evaluator.1.ann_file=' in _refused(data_checks.check_evaluators, config, *SPLITS[1:])
 
 
 def _unwritable(folder: Path, suffix: str) -> list[Path]:

@@ -114,6 +114,7 @@ def _config(options: argparse.Namespace, name: str) -> 'Config':
     config = mm_config.load_config(options.config, options.cfg_options, name)
     length.set_length(config, options.epochs, options.iters)
     data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader', 'test_dataloader')
+    data_checks.check_evaluators(config, 'val_dataloader', 'test_dataloader')
     reason = score.missing(config)
     if reason:
         raise ValueError(f'backbones are compared on the test split, but {reason}')

@@ -74,6 +74,30 @@ def check_annotations(config: 'Config', *loaders: str) -> None:
             _check_coco(config, dataset, loader)
 
 
+def check_evaluators(config: 'Config', *loaders: str) -> None:
+    """Hold the annotation files that evaluators read against those of the data that they measure on.
+
+    Raises:
+        ValueError: They are two files: a score would compare findings with the truth of other pictures.
+    """
+    for loader in loaders:
+        evaluator = loader.replace('dataloader', 'evaluator')
+        data_sets = [dataset for _, dataset in _data_sets(config, [loader])]
+        found = config.get(evaluator)
+        parts = {f'{evaluator}.{i}': part for i, part in enumerate(found)} if isinstance(found, (list, tuple)) else {}
+        for key, part in (parts or {evaluator: found or {}}).items():
+            other = part.get('ann_file')
+            if not other or len(data_sets) != 1 or not data_sets[0].get('ann_file'):
+                continue  # what several data sets have together may well be a file of its own
+            path = os.path.join(data_sets[0].get('data_root') or '', data_sets[0]['ann_file'])
+            if os.path.realpath(path) != os.path.realpath(other):
+                raise ValueError(
+                    f'{key}.ann_file must be the annotation file of the data that it measures on, which is {path} '
+                    f'({loader}.dataset.data_root and ann_file), but is {other}: add --cfg-options '
+                    f'{key}.ann_file={path}'
+                )
+
+
 def check_pictures(
     config: 'Config',
     unreadable: str,

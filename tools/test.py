@@ -62,6 +62,7 @@ def _test(options) -> None:
     mm_config.set_work_dir(config, options.config, options.work_dir)
     data_checks.check_folders(config, 'test_dataloader')
     data_checks.check_annotations(config, 'test_dataloader')
+    data_checks.check_evaluators(config, 'test_dataloader')
     if not options.no_check:
         data_checks.check_pictures(config, 'refuse', ['test_dataloader'])
     mm_config.prepare_devices(config, options.launcher, options.local_rank)

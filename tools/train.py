@@ -108,6 +108,7 @@ def _check_data(config, options) -> None:
         raise ValueError('--unreadable skip needs the check that --no-check leaves out: give one of them')
     data_checks.check_folders(config, 'train_dataloader', 'val_dataloader')
     data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader')
+    data_checks.check_evaluators(config, 'val_dataloader')
     if not options.no_check:
         data_checks.check_pictures(config, options.unreadable)
 
