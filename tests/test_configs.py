@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from backbones.layers import MixedLIF
-from backbones.mm import build_model
+from backbones.mm import TimmLayerDecayConstructor, build_model
 from tools import mm_config
 
 
@@ -104,6 +104,30 @@ def _labels(sample) -> int:
         if name in sample:
             return len(sample.get(name))
     return len(sample.gt_sem_seg.data.unique())
+
+
+BASES = [path for path in mm_runs.ROOT.glob('configs/_base_/*/*.py') if 'paramwise_cfg' in path.read_text()]
+
+
+@pytest.mark.parametrize('path', BASES, ids=lambda path: path.stem)
+def test_every_schedule_may_have_rates_by_layer(path):
+    """In a config that sets what docs/training.md says."""
+    config = Config.fromfile(path)
+    own = dict(constructor='TimmLayerDecayConstructor', paramwise_cfg=dict(layer_decay_rate=0.8))
+    config.merge_from_dict(dict(optim_wrapper=own))
+    TimmLayerDecayConstructor(config.optim_wrapper, config.optim_wrapper.paramwise_cfg)
+
+
+@pytest.mark.parametrize('path', [mm_runs.RUNNABLE['detection'], 'configs/classification/lsnet_t_imagenet.py'])
+def test_rates_by_layer_can_be_set_on_the_command_line(path):
+    """Whether a config has paramwise_cfg or not; no other constructor reads the rate."""
+    constructor = {'optim_wrapper.constructor': 'TimmLayerDecayConstructor'}
+    rate = {'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.8}
+    wrapper = mm_config.load_config(path, {**constructor, **rate}).optim_wrapper
+    TimmLayerDecayConstructor(wrapper, wrapper.paramwise_cfg)
+    if 'paramwise_cfg' in Config.fromfile(path).optim_wrapper:
+        with pytest.raises(ValueError, match="no key 'layer_decay_rate' in optim_wrapper"):
+            mm_config.load_config(path, rate)
 
 
 def test_splits_share_no_picture():

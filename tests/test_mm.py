@@ -327,11 +327,32 @@ def test_layer_decay_knows_mmpretrains_classifier(name):
     assert rate[id(first)] == min(rate.values()) < 1.0
 
 
-@pytest.mark.parametrize('paramwise', [{}, {'layer_decay_rate': 2}, {'layer_decay_rate': 0.5, 'rate': 1}])
+def test_layer_decay_takes_the_custom_keys_of_mmengine():
+    model = _Detector(TimmFeatures('test_resnet'))
+    keys = {'head': {'lr_mult': 0.1}, 'head.weight': {'decay_mult': 0.5}, 'backbone': {'decay_mult': 0.0}}
+    paramwise = {'layer_decay_rate': 0.5, 'norm_decay_mult': 0.0, 'custom_keys': keys}
+    config = {'optimizer': {'type': 'AdamW', 'lr': 1.0, 'weight_decay': 0.2}}
+    groups = mm.TimmLayerDecayConstructor(config, paramwise)(model).optimizer.param_groups
+    found = {id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']}
+    assert found[id(model.head.weight)] == (1.0, 0.1)  # the longest key, and no other
+    assert found[id(model.head.bias)] == (0.1, 0.0)
+    assert {found[id(p)][1] for p in model.backbone.parameters()} == {0.0}
+
+
+@pytest.mark.parametrize(
+    'paramwise',
+    [
+        {},
+        {'layer_decay_rate': 2},
+        {'layer_decay_rate': 0.5, 'rate': 1},
+        {'layer_decay_rate': 0.5, 'norm_decay_mult': 0.5},
+        {'layer_decay_rate': 0.5, 'custom_keys': {'head': {'lr': 1}}},
+    ],
+)
 def test_layer_decay_refuses_other_settings(paramwise):
     model = _Detector(TimmFeatures('test_resnet'))
     with pytest.raises(ValueError, match='layer_decay_rate'):
-        mm.TimmLayerDecayConstructor({'optimizer': {'type': 'SGD', 'lr': 1.0}}, paramwise)(model)
+        mm.TimmLayerDecayConstructor({'optimizer': {'type': 'SGD', 'lr': 1.0, 'weight_decay': 0.1}}, paramwise)(model)
 
 
 def test_adaptive_clipping_bounds_the_step():

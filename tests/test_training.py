@@ -260,9 +260,11 @@ def test_a_validation_that_a_checkpoint_knows_of_is_not_done_again(scored, monke
 
 
 EARLY = """
-custom_hooks = [
-    dict(type='EarlyStoppingHook', monitor='accuracy/top1', rule='greater', min_delta=1000.0, patience=2, strict=True)
-]
+default_hooks = dict(
+    early_stopping=dict(
+        type='EarlyStoppingHook', monitor='accuracy/top1', rule='greater', min_delta=1000.0, patience=2, strict=True
+    )
+)
 """
 
 
@@ -283,10 +285,7 @@ def test_a_word_that_no_optimizer_knows_is_named(cifar, capsys):
 
 
 DECAY = """
-optim_wrapper = dict(
-    constructor='TimmLayerDecayConstructor',
-    paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.5),
-)
+optim_wrapper = dict(constructor='TimmLayerDecayConstructor', paramwise_cfg=dict(layer_decay_rate=0.5))
 """
 
 

@@ -146,24 +146,27 @@ def load_config(
         raise ValueError(f'--init: there is no file {weights}')
     if backbone:
         swap.swap_backbone(config, backbone, weights)
+    own = (config.get('optim_wrapper') or {}).get('constructor')
     for key in options:
-        _check_key(config, key)
+        _check_key(config, key, options.get('optim_wrapper.constructor', own))
     config.merge_from_dict(options)
     return config
 
 
-def _check_key(config: 'Config', key: str) -> None:
+def _check_key(config: 'Config', key: str, constructor: str | None) -> None:
     """Refuse a key that would be set and never read.
 
     A key may be new only directly below a `type`, whose class checks its arguments, or at the top if a runner reads it.
+    Of the constructors of optimizers ours checks them, mmengine's does not.
     """
     from mmengine.config import Config
 
     node: Any = config
     parts = key.split('.')
+    checked = [['optim_wrapper']]  # mmengine gives it a type where a config does not
+    checked += [['optim_wrapper', 'paramwise_cfg']] * (constructor == 'TimmLayerDecayConstructor')
     for depth, part in enumerate(parts):
-        # mmengine gives the optimizer's wrapper a type where a config does not.
-        has_type = isinstance(node, dict) and ('type' in node or parts[:depth] == ['optim_wrapper'])
+        has_type = isinstance(node, dict) and ('type' in node or parts[:depth] in checked)
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise ValueError(f'--cfg-options: {key}: {".".join(parts[:depth])} has the items 0 to {len(node) - 1}')

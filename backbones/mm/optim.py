@@ -10,6 +10,8 @@ from torch import nn
 
 __all__ = ['AdaptiveClipOptimWrapper', 'TimmLayerDecayConstructor']
 
+_HOLDS_ANYWAY = ('norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult')  # at 0
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TimmLayerDecayConstructor(DefaultOptimWrapperConstructor):
@@ -17,7 +19,8 @@ class TimmLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     A parameter of layer l of L has the rate ``lr * layer_decay_rate ** (L - l)``; whatever lies outside the backbone
     (neck, heads) and a classifier that ends it (l = L) keeps the full ``lr``. One-dimensional parameters (norms,
-    biases) and those of the backbone's ``no_weight_decay()`` have no weight decay.
+    biases) and those of the backbone's ``no_weight_decay()`` have no weight decay. ``custom_keys`` of mmengine multiply
+    the rates and decays that come of this; its other settings may say what holds anyway, as many configs do.
 
     Use: ``optim_wrapper=dict(constructor='TimmLayerDecayConstructor', paramwise_cfg=dict(layer_decay_rate=0.8), ...)``
 
@@ -26,25 +29,36 @@ class TimmLayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
-        rate = self.paramwise_cfg.get('layer_decay_rate')
-        if set(self.paramwise_cfg) - {'layer_decay_rate'} or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
+        rest = dict(self.paramwise_cfg)
+        rate = rest.pop('layer_decay_rate', None)
+        given = [key for settings in rest.pop('custom_keys', {}).values() for key in settings]
+        rest = {key: value for key, value in rest.items() if key not in _HOLDS_ANYWAY or value != 0}
+        if rest or {*given} - {'lr_mult', 'decay_mult'} or not isinstance(rate, (int, float)) or not 0 < rate <= 1:
             raise ValueError(
-                f'paramwise_cfg must be dict(layer_decay_rate=r) with 0 < r <= 1, got {self.paramwise_cfg}'
+                'paramwise_cfg must be dict(layer_decay_rate=r) with 0 < r <= 1, besides at most custom_keys of '
+                f'lr_mult and decay_mult, and {", ".join(_HOLDS_ANYWAY)} of 0, got {self.paramwise_cfg}: set '
+                'paramwise_cfg=dict(_delete_=True, layer_decay_rate=r), which takes out what the config has'
             )
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         scales, exempt = _layer_scales(module, self.paramwise_cfg['layer_decay_rate'])
-        groups: dict[tuple[float, bool], dict] = {}
+        groups: dict[tuple[float, float], dict] = {}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            scale = scales.get(name, 1.0)
+            custom = self._custom(name)
+            scale = scales.get(name, 1.0) * custom.get('lr_mult', 1.0)
             decays = parameter.ndim > 1 and name not in exempt
-            if (scale, decays) not in groups:
-                groups[scale, decays] = {'params': [], 'lr': self.base_lr * scale, 'lr_scale': scale}
-                groups[scale, decays]['weight_decay'] = (self.base_wd or 0.0) if decays else 0.0
-            groups[scale, decays]['params'].append(parameter)
+            decay = (self.base_wd or 0.0) * custom.get('decay_mult', 1.0) if decays else 0.0
+            group = {'params': [], 'lr': self.base_lr * scale, 'lr_scale': scale, 'weight_decay': decay}
+            groups.setdefault((scale, decay), group)['params'].append(parameter)
         params.extend(groups.values())
+
+    def _custom(self, name: str) -> dict[str, float]:
+        """What the longest of mmengine's ``custom_keys`` in a parameter's name says."""
+        keys = self.paramwise_cfg.get('custom_keys', {})
+        found = sorted((key for key in keys if key in name), key=lambda key: (-len(key), key))
+        return keys[found[0]] if found else {}
 
 
 def _layer_scales(module: nn.Module, rate: float) -> tuple[dict[str, float], set[str]]:
