@@ -365,6 +365,27 @@ def test_adaptive_clipping_bounds_the_step():
     torch.testing.assert_close(moved, torch.full((4,), 0.02), rtol=1e-3, atol=0)
 
 
+def test_adaptive_clipping_in_mixed_precision_clips_true_gradients(monkeypatch):
+    """With a scaler and half precision of the CPU: the step of float32, and none after an overflow."""
+    monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
+    layer = nn.Linear(4, 4, bias=False)
+    nn.init.constant_(layer.weight, 0.25)
+    config = {'type': 'AdaptiveClipAmpOptimWrapper', 'clip_factor': 0.02, 'dtype': 'bfloat16'}
+    wrapper = build_optim_wrapper(layer, {**config, 'optimizer': {'type': 'SGD', 'lr': 1.0}})
+    wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**16)  # mmengine's is CUDA's alone
+    slopes = torch.tensor([1e3, 1e-3, 1e3, 1e-3])
+    with wrapper.optim_context(layer):
+        scores = layer(torch.ones(1, 4))
+        wrapper.update_params((slopes * scores).sum())
+    assert scores.dtype == torch.bfloat16
+    # Of units with a norm of 0.5 and gradients of 2000 and 0.002.
+    moved = (layer.weight - 0.25).norm(dim=1)
+    torch.testing.assert_close(moved, torch.tensor([0.01, 0.002, 0.01, 0.002]), rtol=1e-2, atol=0)
+    before = layer.weight.detach().clone()
+    wrapper.update_params(layer(torch.full((1, 4), 1e38)).sum())
+    assert torch.equal(layer.weight, before) and wrapper.loss_scaler.get_scale() == 2.0**15
+
+
 def test_the_neck_adds_finer_levels():
     pytest.importorskip('mmdet')
     neck = MODELS.build(

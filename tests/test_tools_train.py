@@ -223,6 +223,21 @@ def test_amp_without_a_gpu_is_refused(tmp_path, capsys, monkeypatch):
     assert '--amp needs a GPU' in capsys.readouterr().err
 
 
+def test_amp_keeps_the_way_of_clipping(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    for path, name in (
+        (DETECTION, 'AmpOptimWrapper'),
+        ('configs/classification/lsnet_t_imagenet.py', 'AdaptiveClipAmpOptimWrapper'),
+    ):
+        config = mm_config.load_config(path, {})
+        train_tool._use_amp(config)
+        train_tool._use_amp(config)  # a config may name it itself
+        assert config.optim_wrapper.type == name and config.optim_wrapper.loss_scale == 'dynamic'
+    config.optim_wrapper.type = 'OptimWrapperDict'
+    with pytest.raises(ValueError, match='OptimWrapper or AdaptiveClipOptimWrapper, the config has OptimWrapperDict'):
+        train_tool._use_amp(config)
+
+
 class _Payload:
     def __init__(self, path):
         self.path = path

@@ -150,9 +150,11 @@ def _use_amp(config) -> None:
     if not torch.cuda.is_available():
         raise ValueError('--amp needs a GPU, and torch finds none: leave it out')
     wrapper = config.optim_wrapper
-    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, the config has {wrapper.type}')
-    wrapper.type = 'AmpOptimWrapper'
+    mixed = {'OptimWrapper': 'AmpOptimWrapper', 'AdaptiveClipOptimWrapper': 'AdaptiveClipAmpOptimWrapper'}
+    name = wrapper.get('type', 'OptimWrapper')
+    if name not in {*mixed, *mixed.values()}:
+        raise ValueError(f'--amp needs optim_wrapper.type {" or ".join(mixed)}, the config has {name}')
+    wrapper.type = mixed.get(name, name)
     wrapper.setdefault('loss_scale', 'dynamic')
 
 

@@ -15,10 +15,11 @@ from mmengine.utils import is_installed
 from .features import TimmFeatures, feature_channels
 from .files import WholeFileBackend, read_checkpoint, without_pictures
 from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumableCheckpointHook, ResumeExactHook
-from .optim import AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
+from .optim import AdaptiveClipAmpOptimWrapper, AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
 from .weights import build_model, load_weights
 
 __all__ = [
+    'AdaptiveClipAmpOptimWrapper',
     'AdaptiveClipOptimWrapper',
     'ChannelsLastHook',
     'ClassifierEMAHook',

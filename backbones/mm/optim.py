@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from timm.models import group_parameters
 from timm.utils import adaptive_clip_grad
 from torch import nn
 
-__all__ = ['AdaptiveClipOptimWrapper', 'TimmLayerDecayConstructor']
+__all__ = ['AdaptiveClipAmpOptimWrapper', 'AdaptiveClipOptimWrapper', 'TimmLayerDecayConstructor']
 
 _HOLDS_ANYWAY = ('norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult')  # at 0
 
@@ -103,4 +103,13 @@ class AdaptiveClipOptimWrapper(OptimWrapper):
     def step(self, **kwargs) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         adaptive_clip_grad(parameters, self.clip_factor)
+        super().step(**kwargs)
+
+
+@OPTIM_WRAPPERS.register_module()
+class AdaptiveClipAmpOptimWrapper(AdaptiveClipOptimWrapper, AmpOptimWrapper):
+    """The same in mixed precision, whose scaled losses give scaled gradients: they are clipped at their true size."""
+
+    def step(self, **kwargs) -> None:
+        self.loss_scaler.unscale_(self.optimizer)
         super().step(**kwargs)
