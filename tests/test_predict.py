@@ -74,6 +74,29 @@ def test_the_threshold_leaves_out(tmp_path, folder):
     assert [record['instances'] for record in said['pictures']] == [[]]
 
 
+def test_odd_pictures_cost_no_others(tmp_path, folder, capsys):
+    weights, words = mm_runs.untrained('segmentation', tmp_path)
+    Image.fromarray(np.zeros((48, 48), np.float32)).save(folder / 'a32.tif')  # PIL reads it, OpenCV does not
+    Image.new('RGB', (600, 4)).save(folder / 'flat.png')
+    (folder / 'text.jpg').write_text('not a picture')
+    args = [mm_runs.RUNNABLE['segmentation'], weights, str(folder), '--out', str(tmp_path / 'out')]
+    assert predict.main([*args, '--cfg-options', *words]) == 1
+    said = capsys.readouterr()
+    assert '2 of 5 pictures' in said.out
+    records = json.loads((tmp_path / 'out' / 'predictions.json').read_text())['pictures']
+    assert [record['file'] for record in records] == ['a.jpg', 'a32.tif', 'b.png', 'flat.png', 'text.jpg']
+    for record in records:
+        left_out = record['file'] not in ('a.jpg', 'b.png')
+        assert ('error' in record) == left_out == (f'{record["file"]} is left out: ' in said.err)
+        assert left_out or sum(record['shares'].values()) == pytest.approx(1, abs=1e-3)
+    for name in ('a.jpg', 'b.png'):
+        (folder / name).unlink()
+    args[-1] = str(tmp_path / 'none')
+    said = _refused([*args, '--cfg-options', *words], capsys)
+    assert 'none of 3 pictures' in said and 'a32.tif' in said
+    assert not (tmp_path / 'none' / 'predictions.json').exists()
+
+
 def _refused(args, capsys) -> str:
     assert predict.main(args) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -87,7 +110,9 @@ def test_what_is_no_picture_is_named(tmp_path, capsys):
     text.write_text('not a picture')
     half = tmp_path / 'half.jpg'
     half.write_bytes(PICTURE.read_bytes()[:9000])
-    for path in (text, half, tmp_path / 'none.jpg'):
+    odd = tmp_path / 'odd.tif'
+    Image.fromarray(np.zeros((48, 48), np.float32)).save(odd)
+    for path in (text, half, odd, tmp_path / 'none.jpg'):
         assert path.name in _refused([config, 'x.pth', str(path)], capsys)
     (tmp_path / 'empty').mkdir()
     assert 'holds no picture' in _refused([config, 'x.pth', str(tmp_path / 'empty')], capsys)

@@ -410,16 +410,27 @@ def test_pictures_are_left_out_of_a_data_set_that_another_one_wraps(cifar):
     assert len(paths) == len(whole) - 1 and str(broken) not in paths
 
 
-@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp'])
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp', 'webp'])
 def test_a_picture_that_ends_too_early_is_found(suffix, tmp_path):
+    decode = data_checks._decoders([])[False]
     path = tmp_path / f'x.{suffix}'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
-    assert data_checks._is_picture(path)
+    assert data_checks._is_picture(path, decode)
     with path.open('ab') as file:
         file.write(bytes(5000))  # what lies behind the end does no harm
-    assert data_checks._is_picture(path)
+    assert data_checks._is_picture(path, decode)
     path.write_bytes(path.read_bytes()[:-5500])
-    assert not data_checks._is_picture(path)
+    assert not data_checks._is_picture(path, decode)
+
+
+def test_a_picture_is_what_the_pipeline_can_read(tmp_path):
+    """OpenCV does not read numbers of 32 bits."""
+    path = tmp_path / 'x.tif'
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(path)
+    assert not data_checks._is_picture(path, data_checks._decoders([])[False])
+    step = dict(type='mmdet.LoadImageFromFile', color_type='unchanged', imdecode_backend='pillow')
+    assert data_checks._is_picture(path, data_checks._decoders([step])[False])
+    assert data_checks._is_picture(path, data_checks._decoders([])[True])
 
 
 def _coco() -> dict:

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +107,8 @@ def check_pictures(
 ) -> None:
     """Open every picture of the data sets, and every class map that a segmentor is trained or measured with.
 
-    A JPEG is opened and its end looked for, a PNG is held against its checksums, others are decoded; so are class maps,
-    since a label that is no class ends a training.
+    A JPEG is opened and its end looked for, a PNG is held against its checksums, others are decoded as by the
+    pipeline; so are class maps, since a label that is no class ends a training.
 
     Args:
         config: Config; data sets may get a list of pictures that they leave out.
@@ -125,12 +126,14 @@ def check_pictures(
             continue
         if loader == 'train_dataloader' and hasattr(built, 'get_gt_labels'):
             _warn_of_empty_classes(loader, mm_config.class_names(config, dataset), built.get_gt_labels())
-        steps = [str(step.get('type')).rpartition('.')[2] for step in _parts(dataset.get('pipeline'))]
+        parts = list(_parts(dataset.get('pipeline')))
+        steps = [str(step.get('type')).rpartition('.')[2] for step in parts]
         # A pipeline without this step reads no map, and none need be there.
         labelled = not steps or any('Annotation' in step for step in steps)
         alone = dataset is config[loader].get('dataset')
         paths = _paths(built, labelled, images if alone else None)
-        read = _each(_is_picture, list(paths), loader)
+        look = partial(_is_readable, maps=paths, decoders=_decoders(parts))
+        read = _each(look, list(paths), loader)
         broken = [path for path, whole in read.items() if not whole]
         if broken:
             _leave_out(dataset, loader, broken, len(paths), unreadable)
@@ -245,24 +248,47 @@ def _each(look: Callable[[str], Any], paths: list[str], loader: str) -> dict[str
         return dict(zip(paths, found, strict=True))
 
 
-def _is_picture(path: str) -> bool:
-    from PIL import Image
+def _decoders(parts: 'list[ConfigDict]') -> dict[bool, Callable[[bytes], Any]]:
+    """What a pipeline reads a picture (False) and a class map (True) with."""
+    import mmcv
+
+    load = next((step for step in parts if 'LoadImage' in str(step.get('type'))), {})
+    flag, backend = load.get('color_type', 'color'), load.get('imdecode_backend', 'cv2')
+    return {
+        False: partial(mmcv.imfrombytes, flag=flag, backend=backend),
+        True: partial(mmcv.imfrombytes, flag='unchanged', backend='pillow'),
+    }
+
+
+def _is_readable(path: str, maps: dict[str, bool], decoders: dict[bool, Callable[[bytes], Any]]) -> bool:
+    return _is_picture(path, decoders[maps[path]])
+
+
+def _is_picture(path: str | Path, decode: Callable[[bytes], Any]) -> bool:
+    try:
+        return _is_whole(path) or decode(Path(path).read_bytes()) is not None
+    except Exception:  # decoders raise whatever they like
+        return False
+
+
+def _is_whole(path: str | Path) -> bool:
+    """Whether a file is a JPEG with an end or a PNG with its checksums, which need no decoding.
+
+    Raises:
+        Exception: It is a PNG with others.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with open(path, 'rb') as file, Image.open(file) as picture:
-            kind = picture.format
-            if kind == 'JPEG':
-                file.seek(max(0, os.path.getsize(path) - _TAIL))
-                if _JPEG_END in file.read():
-                    return True
-            elif kind == 'PNG':
+            if picture.format == 'PNG':
                 picture.verify()
-                return True
-        with Image.open(path) as picture:
-            picture.load()
-    except Exception:  # decoders raise whatever they like
+            elif picture.format == 'JPEG':
+                file.seek(max(0, os.path.getsize(path) - _TAIL))
+                return _JPEG_END in file.read()
+            return picture.format == 'PNG'
+    except (UnidentifiedImageError, Image.DecompressionBombError):
         return False
-    return True
 
 
 def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int, unreadable: str) -> None:

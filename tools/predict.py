@@ -4,7 +4,7 @@
 
 Writes every picture, or a video of every frame, with its findings drawn in, and one `predictions.json`:
 boxes as [left, top, right, bottom] in pixels, masks as COCO run lengths; for semantic segmentation the share of each
-class and the name of a picture of class numbers.
+class and the name of a picture of class numbers; for a picture of a folder that fails, the reason.
 """
 
 import contextlib
@@ -46,13 +46,15 @@ def main(args: list[str] | None = None) -> int:
         args: Command line without the program's name, `sys.argv` by default.
 
     Returns:
-        Exit code: 0, or 2 after a user's mistake.
+        Exit code: 0; 1 if pictures failed and the others are predicted without them; 2 after a user's mistake.
     """
     options = _parser().parse_args(args)
-    return mm_config.run('predict.py', lambda: _predict(options))
+    failed: list[Path] = []
+    return mm_config.run('predict.py', lambda: failed.extend(_predict(options))) or int(bool(failed))
 
 
-def _predict(options) -> None:
+def _predict(options) -> list[Path]:
+    """All of it; the pictures that failed."""
     check_threshold(options.score_threshold)
     device(options.device)
     source, out = Path(options.input), Path(options.out)
@@ -65,22 +67,39 @@ def _predict(options) -> None:
         raise ValueError(f'--out must be another folder than that of {source}, which would be written over')
     model = Predictor(options.config, options.cfg_options, options.checkpoint, options.device, options.score_threshold)
     out.mkdir(parents=True, exist_ok=True)
+    failed: dict[Path, str] = {}
     with _records(out / 'predictions.json', model.classes) as put:
         if film:
             said = f'{targets[0].name} of {_film(model, source, targets[0], put)} frames'
         else:
-            said = f'{_stills(model, pictures, out, put)} pictures'
+            failed = _stills(model, pictures, out, put)
+            if len(failed) == len(pictures):
+                path, reason = next(iter(failed.items()))
+                raise ValueError(f'none of {len(failed)} pictures could be predicted; the first is {path}: {reason}')
+            said = (
+                f'{len(pictures) - len(failed)} of {len(pictures)} pictures' if failed else f'{len(pictures)} pictures'
+            )
     print(f'{said} and predictions.json are in {out}')
+    for path, reason in failed.items():
+        print(f'predict.py: {path} is left out: {reason}', file=sys.stderr)
+    return list(failed)
 
 
-def _stills(model: 'Predictor', pictures: list[Path], out: Path, put: Callable[[dict], None]) -> int:
+def _stills(model: 'Predictor', pictures: list[Path], out: Path, put: Callable[[dict], None]) -> dict[Path, str]:
+    """The pictures that failed, and why."""
     from rich.progress import track
 
+    failed: dict[Path, str] = {}
     for path in track(pictures, description='Predicting', disable=not sys.stderr.isatty()):
-        sample = model.sample(path)
-        model.draw(path, sample, out / path.name)
-        put(dict(file=path.name, **_record(sample, model.classes, model.threshold, path.name, out)))
-    return len(pictures)
+        try:
+            sample = model.sample(path)
+            model.draw(path, sample, out / path.name)
+            found = _record(sample, model.classes, model.threshold, path.name, out)
+        except Exception as error:  # decoders and transforms raise whatever they like
+            found = {'error': f'{type(error).__name__}: {" ".join(str(error).split())}'}
+            failed[path] = found['error']
+        put(dict(file=path.name, **found))
+    return failed
 
 
 def _film(model: 'Predictor', source: Path, target: Path, put: Callable[[dict], None]) -> int:
@@ -166,25 +185,19 @@ class Predictor:
 
 
 def find_pictures(source: Path) -> list[Path]:
-    """The picture, or those of the folder, all of which can be decoded."""
-    from PIL import Image, UnidentifiedImageError
-
+    """The picture, which can be decoded, or those of the folder, of which that is seen one by one."""
     if source.is_dir():
         pictures = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
         if not pictures:
             raise ValueError(f'{source} holds no picture ({", ".join(sorted(SUFFIXES))})')
-    elif source.is_file():
-        pictures = [source]
-    else:
+        return pictures
+    if not source.is_file():
         raise ValueError(f'there is no picture, folder or video {source}')
-    path = source
-    try:
-        for path in pictures:
-            with Image.open(path) as image:
-                image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{path} is no picture that can be read, or not a whole one: {error}') from error
-    return pictures
+    import mmcv
+
+    if mmcv.imread(str(source)) is None:
+        raise ValueError(f'{source} is no picture that OpenCV can read, or not a whole one')
+    return [source]
 
 
 def check_threshold(threshold: float) -> None:
