@@ -20,7 +20,7 @@ from mmpretrain.registry import DATASETS
 
 from backbones.layers import MixedLIF
 from backbones.mm import TimmLayerDecayConstructor, build_model
-from tools import mm_config
+from tools import data_checks, mm_config
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,11 @@ def test_config_builds_and_agrees_with_itself(path):
     steps = config.train_cfg.get('max_epochs') or config.train_cfg.max_iters
     if config.get('param_scheduler'):
         assert config.param_scheduler[-1]['end'] == steps
+    for step in data_checks._parts(config.train_dataloader.dataset.pipeline):
+        if isinstance(
+            step.get('fill_color'), list
+        ):  # of erasing, in the order of OpenCV; zero is black, as RaftMLP has it
+            assert step.fill_color == config.data_preprocessor.mean[::-1]
     if config.model.get('pretrained'):
         config.model.pretrained = False  # a file that the test lacks
     with torch.device('meta'):  # allocates nothing
@@ -104,6 +109,14 @@ def _labels(sample) -> int:
         if name in sample:
             return len(sample.get(name))
     return len(sample.gt_sem_seg.data.unique())
+
+
+@pytest.mark.parametrize(('classes', 'start'), [('10', 8e-5), ('100', 1e-5)])
+@pytest.mark.parametrize('name', ['swformer_4_384', 'swformer'])
+def test_swformer_warms_up_from_the_published_rates(name, classes, start):
+    config = Config.fromfile(f'configs/classification/{name}_cifar{classes}.py')
+    warm_up = config.param_scheduler[0]
+    assert warm_up.start_factor * config.optim_wrapper.optimizer.lr == pytest.approx(start)
 
 
 BASES = [path for path in mm_runs.ROOT.glob('configs/_base_/*/*.py') if 'paramwise_cfg' in path.read_text()]

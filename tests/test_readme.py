@@ -99,6 +99,12 @@ def test_long_commands_name_what_exists(command: str) -> None:
     assert [word for word in named if not (ROOT / word).exists()] == []
 
 
+@pytest.mark.parametrize('path', [README, *sorted(ROOT.glob('docs/*.md'))], ids=lambda path: path.name)
+def test_processes_that_the_commands_speak_of_are_started(path: Path) -> None:
+    for line in path.read_text().replace('\\\n', ' ').splitlines():
+        assert '--launcher pytorch' not in line or 'torchrun --n' in line, line
+
+
 @pytest.mark.parametrize('tool', sorted({command.split()[1] for command in TOOLS}))
 def test_tools_explain_themselves(tool: str) -> None:
     run([sys.executable, tool, '--help'], ROOT)

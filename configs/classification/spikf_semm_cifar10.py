@@ -15,3 +15,9 @@ model = dict(
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.5)]),
 )
 data_preprocessor = dict(mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055])
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].fill_color = [112.404, 124.1085, 129.3105]  # the mean, which is zero once the picture is normalised
+for policy in train_pipeline[2].policies[1:]:
+    policy.pad_val = [112, 124, 129]
+del policy
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -6,6 +6,11 @@ _base_ = ['spikformer_4_384_cifar10.py']
 
 model = dict(model_name='spikformer_4_384_cifar100', num_classes=100)
 data_preprocessor = dict(num_classes=100, mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055])
-train_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].fill_color = [112.404, 124.1085, 129.3105]  # the mean, which is zero once the picture is normalised
+for policy in train_pipeline[2].policies[1:]:
+    policy.pad_val = [112, 124, 129]
+del policy
+train_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 test_dataloader = val_dataloader
