@@ -12,6 +12,7 @@ pytest.importorskip('onnxruntime')
 
 from rich.console import Console
 
+from backbones.deploy.card import read_card
 from registry import NARROW
 from tools import demo, demo_page
 
@@ -80,6 +81,7 @@ def test_two_photographs(
     assert names == {'index.html', 'photographs', 'retinanet_lsnet_t_fpn_bccd.json', 'retinanet_lsnet_t_fpn_bccd.onnx'}
     assert len(list((tmp_path / 'photographs').glob('*.jpg'))) == 2
     onnx.checker.check_model(str(tmp_path / 'retinanet_lsnet_t_fpn_bccd.onnx'))
+    assert read_card(tmp_path / 'retinanet_lsnet_t_fpn_bccd.onnx')['weights']['file'] == checkpoint.name
 
     # both ways find the same boxes; rounding may move one over the score threshold
     ours, theirs = (

@@ -132,7 +132,7 @@ def test_a_stopped_export_leaves_nothing(folder: Path, tmp_path: Path, monkeypat
     ('change', 'message'),
     [
         ("model = dict(type='NoSuchThing')", 'NoSuchThing is not in the'),
-        ('test_dataloader = test_evaluator = test_cfg = None', '--calibration needs a config whose test_dataloader'),
+        ('test_dataloader = test_evaluator = test_cfg = None', 'prepared as the test_dataloader of a config says, but'),
         ('', 'x.jpg must be a whole picture'),
     ],
 )

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import demo_page, files, mm_config, score
+    from tools import demo_page, files, mm_config, models, score
 else:  # run as a script: this folder is on the path
     import demo_page  # type: ignore[no-redef]
     import files
     import mm_config
+    import models
     import score
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,7 +115,7 @@ def _demo(options: argparse.Namespace) -> int:
         config, model = _load(options)
         split = _split(config, options.images)
     with console.status('Exporting to ONNX and comparing the file with the model'), score.quiet():
-        report = _export(model, onnx, config, split.classes)
+        report = _export(model, onnx, config, split.classes, options.checkpoint)
         finders = {TORCH: _torch_finder(model, config), ONNX: _onnx_finder(onnx, model, config)}
     console.print(f'Exported {report.nodes} operators, {report.size / 1e6:.1f} MB, and compared them with the model.')
     results = _search(finders, split, console)
@@ -232,13 +233,13 @@ def _onnx_finder(path: Path, model: Any, config: Any) -> Finder:
     return Finder(_preparation(config), find)
 
 
-def _export(model: Any, path: Path, config: Any, classes: tuple[str, ...]) -> Any:
+def _export(model: Any, path: Path, config: Any, classes: tuple[str, ...], checkpoint: Path) -> Any:
     from backbones.deploy import export_onnx
 
     width, height = next(step['scale'] for step in config.test_dataloader.dataset.pipeline if 'scale' in step)
-    device = next(model.parameters()).device
+    device, facts = next(model.parameters()).device, {'classes': classes, 'metadata': models.origin(str(checkpoint))}
     try:
-        return export_onnx(model, path, input_size=(3, height, width), normalize=True, classes=classes)
+        return export_onnx(model, path, input_size=(3, height, width), normalize=True, **facts)
     finally:
         model.to(device)
 

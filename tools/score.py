@@ -104,7 +104,7 @@ def prepared(config: Any, model: Any, paths: Sequence[Path], normalize: bool) ->
         ValueError: The config has no test pipeline.
     """
     if not config.get('test_dataloader'):
-        raise ValueError('--calibration needs a config whose test_dataloader prepares pictures, but it sets none.')
+        raise ValueError('pictures are prepared as the test_dataloader of a config says, but this config sets none.')
     from mmengine.dataset import Compose
     from mmengine.registry import init_default_scope
 
@@ -264,7 +264,7 @@ def _boxes(given: dict[str, Any], samples: list[Any], model: Any) -> list[Any]:
     dets, labels = given['dets'][0], given['labels'][0]
     there = labels >= 0
     dets, labels = dets[there], labels[there]
-    found = InstanceData(bboxes=dets[:, :4].clone(), scores=dets[:, 4], labels=labels)
+    found: Any = InstanceData(bboxes=dets[:, :4].clone(), scores=dets[:, 4], labels=labels)
     if 'masks' in given:  # of the box's class; mmdet takes one for each, and scales the boxes on the way
         head, rule = model.roi_head.mask_head, model.roi_head.test_cfg
         classes = 1 if head.class_agnostic else head.num_classes
