@@ -58,8 +58,9 @@ def measure(
         tolerance: Points that both may differ by; None for a file of less precision, which is measured and not judged.
 
     Returns:
-        `name` of the metric, its values in percent by `pytorch` and `onnxruntime` (or `openvino`), the `gap`,
-        `pictures` that were taken `of` how many, and all that the evaluators gave (`all`).
+        `name` of the metric, its values in percent by `pytorch` and `onnxruntime` (or `openvino`), the `gap` (that of
+        the masks where it is larger), `pictures` that were taken `of` how many, and all that the evaluators gave
+        (`all`).
 
     Raises:
         ValueError: The data are not there, the file does not take the pictures or, as `Disagreement`, both differ by
