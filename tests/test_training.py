@@ -259,6 +259,22 @@ def test_a_validation_that_a_checkpoint_knows_of_is_not_done_again(scored, monke
     assert _train_with_scores(config, scored, 'once', monkeypatch, '--resume') == [3]
 
 
+def test_a_validation_of_a_segmentor_that_was_cut_short_is_done_when_it_goes_on(tmp_path, monkeypatch):
+    loop, steps = ValLoop.run, []
+
+    def run(self):
+        steps.append(self.runner.iter)
+        if len(steps) == 2:
+            raise _Stop
+        return loop(self)
+
+    monkeypatch.setattr(ValLoop, 'run', run)
+    with pytest.raises(_Stop):
+        _train(SEGMENTATION, tmp_path, 3, 'work')
+    assert _train(SEGMENTATION, tmp_path, 3, 'work', '--resume') == 0
+    assert steps == [2, 4, 4, 6]
+
+
 EARLY = """
 default_hooks = dict(
     early_stopping=dict(
