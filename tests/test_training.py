@@ -21,7 +21,7 @@ from mmengine.runner import ValLoop
 from PIL import Image
 
 from backbones.mm import WholeFileBackend, build_model, read_checkpoint
-from tools import data_checks, mm_config
+from tools import data_checks, decoding, mm_config
 from tools import train as train_tool
 
 DETECTION, SEGMENTATION, CLASSIFICATION = (
@@ -428,25 +428,25 @@ def test_pictures_are_left_out_of_a_data_set_that_another_one_wraps(cifar):
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp', 'webp'])
 def test_a_picture_that_ends_too_early_is_found(suffix, tmp_path):
-    decode = data_checks._decoders([])[False]
+    decode = decoding.decoders([])[False]
     path = tmp_path / f'x.{suffix}'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
-    assert data_checks._is_picture(path, decode)
+    assert decoding.is_picture(path, decode)
     with path.open('ab') as file:
         file.write(bytes(5000))  # what lies behind the end does no harm
-    assert data_checks._is_picture(path, decode)
+    assert decoding.is_picture(path, decode)
     path.write_bytes(path.read_bytes()[:-5500])
-    assert not data_checks._is_picture(path, decode)
+    assert not decoding.is_picture(path, decode)
 
 
 def test_a_picture_is_what_the_pipeline_can_read(tmp_path):
     """OpenCV does not read numbers of 32 bits."""
     path = tmp_path / 'x.tif'
     Image.fromarray(np.zeros((4, 4), np.float32)).save(path)
-    assert not data_checks._is_picture(path, data_checks._decoders([])[False])
+    assert not decoding.is_picture(path, decoding.decoders([])[False])
     step = dict(type='mmdet.LoadImageFromFile', color_type='unchanged', imdecode_backend='pillow')
-    assert data_checks._is_picture(path, data_checks._decoders([step])[False])
-    assert data_checks._is_picture(path, data_checks._decoders([])[True])
+    assert decoding.is_picture(path, decoding.decoders([step])[False])
+    assert decoding.is_picture(path, decoding.decoders([])[True])
 
 
 def _coco() -> dict:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import mm_config
+    from tools import decoding, mm_config
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import decoding  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
 
 if TYPE_CHECKING:  # they take seconds to import, and `--help` needs none of them
     from mmengine.config import Config, ConfigDict
 
-_JPEG_END = b'\xff\xd9'
-_TAIL = 1024  # bytes; cameras append a little behind the end of a picture
+_SHORT = 1024  # bytes of a list that is worth a look for whether it is empty
 _SOON = 2000  # pictures that are looked through before anyone wonders what goes on
 _LISTED = 20  # classes that a sentence has room for
 _IGNORED = 255  # label of pixels that no loss looks at; also of what mmseg pads
@@ -56,7 +56,7 @@ def check_folders(config: 'Config', *loaders: str) -> None:
                 f'{loader}: there is no annotation file {path}: put it there, or say where it is with '
                 f'--cfg-options {loader}.dataset.ann_file=FILE'
             )
-        if path.is_file() and path.stat().st_size < _TAIL and not path.read_bytes().strip():
+        if path.is_file() and path.stat().st_size < _SHORT and not path.read_bytes().strip():
             raise ValueError(f'{loader}: {path} must name at least one picture, but is empty: fill it, or name another')
         if getattr(kind, '__name__', '') == 'CustomDataset' and not dataset.get('ann_file') and '://' not in root:
             part = prefix.get('img_path') if isinstance(prefix, dict) else prefix
@@ -132,7 +132,7 @@ def check_pictures(
         labelled = not steps or any('Annotation' in step for step in steps)
         alone = dataset is config[loader].get('dataset')
         paths = _paths(built, labelled, images if alone else None)
-        look = partial(_is_readable, maps=paths, decoders=_decoders(parts))
+        look = partial(decoding.is_readable, maps=paths, decoders=decoding.decoders(parts))
         read = _each(look, list(paths), loader)
         broken = [path for path, whole in read.items() if not whole]
         if broken:
@@ -246,49 +246,6 @@ def _each(look: Callable[[str], Any], paths: list[str], loader: str) -> dict[str
             disable=quiet,
         )
         return dict(zip(paths, found, strict=True))
-
-
-def _decoders(parts: 'list[ConfigDict]') -> dict[bool, Callable[[bytes], Any]]:
-    """What a pipeline reads a picture (False) and a class map (True) with."""
-    import mmcv
-
-    load = next((step for step in parts if 'LoadImage' in str(step.get('type'))), {})
-    flag, backend = load.get('color_type', 'color'), load.get('imdecode_backend', 'cv2')
-    return {
-        False: partial(mmcv.imfrombytes, flag=flag, backend=backend),
-        True: partial(mmcv.imfrombytes, flag='unchanged', backend='pillow'),
-    }
-
-
-def _is_readable(path: str, maps: dict[str, bool], decoders: dict[bool, Callable[[bytes], Any]]) -> bool:
-    return _is_picture(path, decoders[maps[path]])
-
-
-def _is_picture(path: str | Path, decode: Callable[[bytes], Any]) -> bool:
-    try:
-        return _is_whole(path) or decode(Path(path).read_bytes()) is not None
-    except Exception:  # decoders raise whatever they like
-        return False
-
-
-def _is_whole(path: str | Path) -> bool:
-    """Whether a file is a JPEG with an end or a PNG with its checksums, which need no decoding.
-
-    Raises:
-        Exception: It is a PNG with others.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with open(path, 'rb') as file, Image.open(file) as picture:
-            if picture.format == 'PNG':
-                picture.verify()
-            elif picture.format == 'JPEG':
-                file.seek(max(0, os.path.getsize(path) - _TAIL))
-                return _JPEG_END in file.read()
-            return picture.format == 'PNG'
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        return False
 
 
 def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int, unreadable: str) -> None:
