@@ -252,14 +252,50 @@ def test_what_no_source_speaks_of_does_not_pass() -> None:
     assert report.passed('openvino', allow_unknown=True)
 
 
-def test_unknown_types_and_ranks_are_taken_for_fitting() -> None:
+def test_what_hangs_on_unknown_types_and_ranks_is_unknown() -> None:
     model = graph('Relu')
-    model.graph.input[0].type.tensor_type.ClearField('shape')
     assert verdict(model) == ('ok', '')
+    model.graph.input[0].type.tensor_type.ClearField('shape')
+    assert verdict(model) == ('unknown', 'whether this concerns it is not known: a tensor has more than 8 axes')
+    assert verdict(model, 'onnxruntime-cpu') == ('ok', '')
     model.graph.node.insert(0, helper.make_node('Mystery', ['in0'], ['in9'], domain='mine'))
     model.graph.node[1].input[0] = 'in9'
-    report = audit(model, [JETSON])
-    assert report.verdict(JETSON, 'Relu') == 'ok'
+    report = audit(model, ['onnxruntime-cpu'])
+    (problem,) = [f for f in report.problems() if f.operator == 'Relu']
+    assert problem.verdict == 'unknown' and problem.reason.startswith('an element type is not known')
+
+
+def test_a_rank_behind_a_computed_shape_is_unknown() -> None:
+    model = graph('GridSample', [(1, 2, 3, 4, 5), (1, 3, 4, 5, 3)], opset=20)
+    assert verdict(model)[0] == 'refused'
+    model.graph.node[0].input[0] = 'maps'
+    model.graph.input.append(helper.make_tensor_value_info('shape', TensorProto.INT64, ['rank']))
+    model.graph.node.insert(0, helper.make_node('Reshape', ['in0', 'shape'], ['maps']))
+    assert audit(model, [JETSON]).verdict(JETSON, 'GridSample') == 'unknown'
+
+
+def test_constants_are_followed_and_others_are_unknown() -> None:
+    model = graph('TopK', [(1, 9999), (1,)], outputs=2)
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
+    assert verdict(model)[0] == 'unknown'
+    for last in (['k'], ['k', 'l']):
+        for k, expected in ((100, 'ok'), (5000, 'refused')):
+            held = graph('TopK', [(1, 9999), ints(k).astype('int32')], outputs=2)
+            held.graph.node[0].input[1] = last[-1]
+            held.graph.node.insert(0, helper.make_node('Cast', ['in1'], ['k'], to=TensorProto.INT64))
+            held.graph.node.insert(1, helper.make_node('Identity', ['k'], ['l']))
+            assert audit(held, [JETSON]).verdict(JETSON, 'TopK') == expected
+    # zero points of a classifier with more classes than values of a matrix are looked at
+    for value, expected in ((0, 'ok'), (1, 'refused')):
+        many = np.ones(21843, 'f'), np.full(21843, value, 'int8')
+        assert verdict(graph('QuantizeLinear', [(2, 21843), *many], axis=1))[0] == expected
+
+
+def test_a_constant_without_a_value_is_refused_in_a_sentence() -> None:
+    model = graph('Relu')
+    model.graph.node.insert(0, helper.make_node('Constant', [], ['nothing']))
+    with pytest.raises(ValueError, match="A Constant must have a value, but 'nothing' has none"):
+        audit(model, [JETSON])
 
 
 def test_free_axes_are_named() -> None:

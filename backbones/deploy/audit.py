@@ -7,7 +7,7 @@ speaks of is 'unknown', and an unknown node does not pass.
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def known_runtimes() -> dict[str, str]:
 def audit(model: str | os.PathLike | onnx.ModelProto, runtimes: Sequence[str] | None = None) -> AuditReport:
     """Look up every node of a graph, those of nested graphs and functions too.
 
-    Element types and ranks are inferred; where that fails, they are taken for fitting.
+    Element types and ranks are inferred; where that fails, what hangs on them is 'unknown'.
 
     Args:
         model: A file, or the graph itself, which stays as it is. Weights beside the file are not read.
@@ -163,22 +163,54 @@ def _load(path: str | os.PathLike) -> onnx.ModelProto:
 # What a condition of a row means
 
 
-def _above(node: Node, argument: Sequence[Any]) -> bool:
+def _above(node: Node, argument: Sequence[Any]) -> bool | None:
     place, limit = argument
     names = [*node.inputs, *node.outputs] if place == 'any' else node.inputs[place : place + 1]
-    shapes = (value.shape for value in map(node.named, names))
-    return any(shape is not None and len(shape) > limit for shape in shapes)
+    values = [node.named(name) for name in names if name]
+    return _any(None if value.shape is None else len(value.shape) > limit for value in values if value.dtype != '')
 
 
-def _constant_holds(test: Callable[[np.ndarray, Any], bool]) -> Callable[[Node, Sequence[Any]], bool]:
-    def holds(node: Node, argument: Sequence[Any]) -> bool:
-        value = node.constant(argument[0])
-        return value is not None and value.size > 0 and bool(test(value, argument[1]))
+def _constant_holds(test: Callable[[np.ndarray, Any], bool]) -> Callable[[Node, Sequence[Any]], bool | None]:
+    def holds(node: Node, argument: Sequence[Any]) -> bool | None:
+        place = argument[0]
+        if not node.inputs[place : place + 1] or not node.inputs[place]:
+            return False
+        value = node.constant(place)
+        return None if value is None else value.size > 0 and bool(test(value, argument[1]))
 
     return holds
 
 
-CONDITIONS: dict[str, Callable[[Node, Any], bool]] = {
+def _pools_outside(node: Node, wanted: bool) -> bool | None:
+    """Whether a pooling that rounds its size up would have a window that starts behind the map and its padding.
+
+    For a map of n positions, padding p before and q after, a window of w and a stride of s, the last window of
+    ceil((n + p + q - w) / s) + 1 starts at s * ceil((n + p + q - w) / s), which must be less than n + p.
+    """
+    kernel = node.attribute('kernel_shape')
+    if not kernel or not node.attribute('ceil_mode'):
+        return not wanted
+    axes = len(kernel)
+    pads = node.attribute('pads') or [0] * 2 * axes
+    sides = (node.value(0).shape or (None,) * (axes + 2))[2:]
+    spans = zip(kernel, node.attribute('strides') or [1] * axes, node.attribute('dilations') or [1] * axes, strict=True)
+    facts = []
+    for n, p, q, (size, s, dilation) in zip(sides, pads[:axes], pads[axes:], spans, strict=True):
+        w = dilation * (size - 1) + 1
+        can = s + q > w  # for some n
+        facts.append(can and (None if n is None else s * -(-(n + p + q - w) // s) >= n + p))
+    found = _any(facts)
+    return None if found is None else found == wanted
+
+
+def _any(facts: Iterable[bool | None]) -> bool | None:
+    """Whether one holds; None if that hangs on one that is not known."""
+    found = set(facts)
+    return True if True in found else None if None in found else False
+
+
+# A condition holds, does not hold, or hangs on what is not known of the node: None.
+CONDITIONS: dict[str, Callable[[Node, Any], bool | None]] = {
     # rank_above: [place of the input or 'any', rank]
     'rank_above': _above,
     # attribute: {name: values, one of which it has}; attribute_not: {name: values, none of which it has}
@@ -204,7 +236,11 @@ CONDITIONS: dict[str, Callable[[Node, Any], bool]] = {
     # inputs_above: number of inputs
     'inputs_above': lambda node, limit: len(node.inputs) > limit,
     # any_type: element types, one of which an input or output has
-    'any_type': lambda node, found: any(dtype in found for _, dtype in node.bound),
+    'any_type': lambda node, found: _any(None if dtype is None else dtype in found for _, dtype in node.bound),
+    # pools_outside: whether rounding up gives a window that starts behind the map
+    'pools_outside': _pools_outside,
+    # opset_above: opset of the file
+    'opset_above': lambda node, limit: node.opset > limit,
 }
 
 
@@ -255,8 +291,15 @@ def _of_node(node: Node, runtime: Runtime) -> Iterator[Finding]:
         return
     yield from _of_types(node, row, runtime)
     for limit in table.limits_of(node.operator, runtime.version, node.since_version):
-        if all(CONDITIONS[name](node, argument) for name, argument in limit.when.items()):
+        facts = [CONDITIONS[name](node, argument) for name, argument in limit.when.items()]
+        if False in facts:
+            continue
+        if None not in facts:
             yield _finding(limit, node.name, node.operator, runtime)
+        elif rank(limit.verdict) >= rank('unknown'):
+            unclear = replace(limit, verdict='unknown', cost=limit.cost or table.refusal)
+            reason = f'whether this concerns it is not known: {limit.reason}'
+            yield _finding(unclear, node.name, node.operator, runtime, reason=reason)
 
 
 def _of_types(node: Node, row: Row, runtime: Runtime) -> Iterator[Finding]:
@@ -265,6 +308,11 @@ def _of_types(node: Node, row: Row, runtime: Runtime) -> Iterator[Finding]:
     for variable, dtype in dict.fromkeys(node.bound):
         taken = row.types.get(variable)
         if taken is None or dtype in taken:
+            continue
+        if dtype is None:
+            unclear = replace(table.other_type, verdict='unknown')
+            reason = f'an element type is not known; it takes {", ".join(sorted(taken))}'
+            yield _finding(unclear, node.name, node.operator, runtime, reason=reason, source=row.source)
             continue
         casts = (cast for cast in table.casts if cast.holds(runtime.version) and cast.casts.get(dtype) in taken)
         cast = next(casts, None)

@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper, shape_inference
+from onnx import TensorProto, inliner, numpy_helper, shape_inference
 
 __all__ = ['Graph', 'Node', 'Value']
 
-LARGE = 4096  # elements; values of larger constants are not needed to infer shapes, nor looked at
+LARGE = 4096  # elements; values of larger constants are not needed to infer shapes, nor looked at, lists aside
+FIELDS = ('raw_data', 'float_data', 'int32_data', 'string_data', 'int64_data', 'double_data', 'uint64_data')
 TYPES = {'FLOAT': 'float32', 'DOUBLE': 'float64'}  # where the name is not ONNX's own in small letters
 
 
 @dataclass(frozen=True)
 class Value:
-    """What is known of a tensor: element type, shape with None for what is free, both None where it is not known."""
+    """What is known of a tensor: element type, shape with None for what is free, both None where it is not known.
+
+    The element type is '' for what is no tensor.
+    """
 
     dtype: str | None = None
     shape: tuple[int | None, ...] | None = None
@@ -34,12 +38,13 @@ class Node:
         self.name = proto.name or next(filter(None, proto.output), proto.op_type)
         self.operator = proto.op_type if plain else f'{proto.domain}::{proto.op_type}'
         self.schema = _schema(proto.op_type, opset) if plain else None
+        self.opset = opset
         self.since_version: int = self.schema.since_version if self.schema else opset
         self.inputs = list(proto.input)
         self.outputs = list(proto.output)
         self.attributes = {attribute.name: attribute for attribute in proto.attribute}
         self.values: Mapping[str, Value] = values
-        self.constants: Mapping[str, onnx.TensorProto] = constants
+        self.constants: Mapping[str, np.ndarray | None] = constants
         self.bound = list(self._bind())
 
     def named(self, name: str) -> Value:
@@ -52,8 +57,7 @@ class Node:
 
     def constant(self, place: int) -> np.ndarray | None:
         """Value of the input at this place, None unless it is a small constant."""
-        tensor = self.constants.get(self.inputs[place]) if place < len(self.inputs) else None
-        return None if tensor is None or np.prod(tensor.dims) > LARGE else numpy_helper.to_array(tensor)
+        return self.constants.get(self.inputs[place]) if place < len(self.inputs) else None
 
     def attribute(self, name: str) -> Any:
         """Its value, or the operator's default; None without either."""
@@ -65,15 +69,19 @@ class Node:
             found = onnx.helper.get_attribute_value(formal.default_value) if given else None  # type: ignore[union-attr]
         return found.decode() if isinstance(found, bytes) else found
 
-    def _bind(self) -> Iterator[tuple[str, str]]:
-        """(type variable, element type) of all inputs and outputs whose type is known; '' is that of the data."""
+    def _bind(self) -> Iterator[tuple[str, str | None]]:
+        """(type variable, element type) of all inputs and outputs; '' is the variable of the data.
+
+        An operator that ONNX does not define is taken to have that one alone.
+        """
         if self.schema is None:
+            yield from (('', self.named(name).dtype) for name in filter(None, (*self.inputs, *self.outputs)))
             return
         data = next((name for name in ('T', 'T1') if name in _variables(self.schema)), None)
         for names, formals in ((self.inputs, self.schema.inputs), (self.outputs, self.schema.outputs)):
             for place, name in enumerate(names):
-                dtype = self.values.get(name, UNKNOWN).dtype
-                if not (name and dtype and formals):
+                dtype = self.named(name).dtype
+                if not (name and formals) or dtype == '':
                     continue
                 variable = formals[min(place, len(formals) - 1)].type_str
                 yield variable, dtype
@@ -97,11 +105,15 @@ class Graph:
         for value in (*graph.input, *graph.value_info, *graph.output):
             values[value.name] = _value(value.type)
         for tensor in graph.initializer:
-            constants[tensor.name] = tensor
+            constants[tensor.name] = _array(tensor)
             values[tensor.name] = Value(_type_name(tensor.data_type), tuple(tensor.dims))
         for proto in graph.node:
             if proto.op_type == 'Constant' and proto.output:
-                constants[proto.output[0]] = _constant(proto.attribute[0])
+                constants[proto.output[0]] = _constant(proto)
+            elif proto.op_type in ('Identity', 'Cast') and not proto.domain:
+                for given, made in zip(proto.input, proto.output, strict=False):
+                    if given in constants:
+                        constants[made] = _passed(proto, constants[given])
         for proto in graph.node:
             yield Node(proto, self.opset, values, constants)
             for attribute in proto.attribute:
@@ -118,7 +130,7 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
         getattr(light.graph, name).extend(getattr(proto.graph, name))
     light.graph.name = proto.graph.name or 'graph'
     for tensor in proto.graph.initializer:
-        if np.prod(tensor.dims) <= LARGE and not tensor.external_data:
+        if _is_small(tensor):
             light.graph.initializer.append(tensor)
         else:
             light.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
@@ -130,26 +142,48 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
         return light
 
 
-def _constant(attribute: onnx.AttributeProto) -> onnx.TensorProto:
-    """Tensor of a Constant node, in whatever form it is written; a large one stands for what is no plain tensor."""
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, onnx.TensorProto):
+def _array(tensor: TensorProto) -> np.ndarray | None:
+    """Values of a constant, None if it is large or its values are elsewhere."""
+    there = any(getattr(tensor, name) for name in FIELDS) or 0 in tensor.dims
+    return numpy_helper.to_array(tensor) if there and _is_small(tensor) else None
+
+
+def _is_small(tensor: TensorProto) -> bool:
+    return not tensor.external_data and (len(tensor.dims) < 2 or np.prod(tensor.dims) <= LARGE)
+
+
+def _constant(proto: onnx.NodeProto) -> np.ndarray | None:
+    """Values of a Constant node, in whatever form it is written; None for what is no plain tensor."""
+    if not proto.attribute:
+        raise ValueError(f'A Constant must have a value, but {proto.output[0]!r} has none: export the file again.')
+    name, value = proto.attribute[0].name, onnx.helper.get_attribute_value(proto.attribute[0])
+    if isinstance(value, TensorProto):
+        return _array(value)
+    if name in ('value_int', 'value_ints', 'value_float', 'value_floats'):
+        return np.asarray(value, dtype='int64' if 'int' in name else 'float32')
+    return None
+
+
+def _passed(proto: onnx.NodeProto, value: np.ndarray | None) -> np.ndarray | None:
+    """What an Identity or a Cast makes of a constant."""
+    if value is None or proto.op_type == 'Identity':
         return value
-    if attribute.name in ('value_int', 'value_ints', 'value_float', 'value_floats'):
-        return numpy_helper.from_array(np.asarray(value, dtype='int64' if 'int' in attribute.name else 'float32'))
-    return onnx.TensorProto(dims=[LARGE + 1])
+    kind = next((entry.i for entry in proto.attribute if entry.name == 'to'), 0)
+    if kind in (TensorProto.UNDEFINED, TensorProto.STRING) or value.dtype.kind not in 'biuf':
+        return None
+    return value.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
 
 
 def _value(kind: onnx.TypeProto) -> Value:
     tensor = kind.tensor_type
     if not tensor.elem_type:
-        return UNKNOWN
+        return UNKNOWN if kind.WhichOneof('value') in (None, 'tensor_type') else Value('')
     sides = tuple(side.dim_value if side.HasField('dim_value') else None for side in tensor.shape.dim)
     return Value(_type_name(tensor.elem_type), sides if tensor.HasField('shape') else None)
 
 
 def _type_name(number: int) -> str:
-    name = onnx.TensorProto.DataType.Name(number)
+    name = TensorProto.DataType.Name(number)
     return TYPES.get(name, name.lower())
 
 
