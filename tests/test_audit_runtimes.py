@@ -135,17 +135,35 @@ ROIS = {'r': np.array([[0, 0, 4, 5]], 'float32'), 'i': ints(0)}
         (RELU + '{ y = HardSwish (x) }', 22, {}, True),
         (RELU.replace('float[', 'double[') + '{ y = HardSwish (x) }', 22, {}, False),
         (RELU.replace('float[', 'double[') + '{ y = ReduceLogSum (x) }', 28, {}, True),
-        (RELU + '{ q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }', 27, {'s': floats(1), 'z': np.zeros(1, 'int8')}, True),
-        (RELU + '{ q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }', 28, {'s': floats(1), 'z': np.zeros(1, 'int8')}, False),
+        (
+            RELU + '{ q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }',
+            27,
+            {'s': floats(1), 'z': np.zeros(1, 'int8')},
+            True,
+        ),
+        (
+            RELU + '{ q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }',
+            28,
+            {'s': floats(1), 'z': np.zeros(1, 'int8')},
+            False,
+        ),
         (RELU + '{ y = com.microsoft.Gelu (x) }', 18, {}, True),
         (RELU.replace('float[', 'double[') + '{ y = com.microsoft.Gelu (x) }', 18, {}, False),
-        (RELU.replace('float[', 'double[') + '{ y = com.microsoft.FusedMatMul (x, w) }', 18, {'w': np.ones((4, 4))}, True),
-        (RELU.replace('float[', 'int32[') + '{ y = com.microsoft.FusedMatMul (x, w) }', 18, {'w': np.ones((4, 4), 'int32')}, False),
+        (
+            RELU.replace('float[', 'double[') + '{ y = com.microsoft.FusedMatMul (x, w) }',
+            18,
+            {'w': np.ones((4, 4))},
+            True,
+        ),
+        (
+            RELU.replace('float[', 'int32[') + '{ y = com.microsoft.FusedMatMul (x, w) }',
+            18,
+            {'w': np.ones((4, 4), 'int32')},
+            False,
+        ),
     ],
-)  # fmt: skip
-def test_what_passes_for_onnxruntime_loads(
-    text: str, opset: int, constants: dict, loads: bool, installed: Any
-) -> None:
+)
+def test_what_passes_for_onnxruntime_loads(text: str, opset: int, constants: dict, loads: bool, installed: Any) -> None:
     made = model(text, opset, **constants)
     assert audit(made, ['onnxruntime-cpu']).passed('onnxruntime-cpu') == loads
     options = installed.SessionOptions()
@@ -181,11 +199,26 @@ def cast(name: str) -> str:
         (FEATURES + '{ y = Pad <mode = "wrap"> (x, p) }', 19, {'p': ints(0, 0, 1, 1, 0, 0, 1, 1)}, False),
         (FEATURES + '{ y = Pad <mode = "edge"> (x, p) }', 19, {'p': ints(0, 0, 1, 1, 0, 0, 1, 1)}, True),
         (FEATURES + f'{{ y = Resize {CROP} (x, r, , s) }}', 18, {'r': floats(0, 0, 0, 0, 1, 1, 1, 1), **SIDES}, False),
-        (FEATURES + f'{{ y = Resize {CROP.replace("tf_crop_and_resize", "half_pixel_symmetric")} (x, , , s) }}', 19, SIDES, False),
+        (
+            FEATURES + f'{{ y = Resize {CROP.replace("tf_crop_and_resize", "half_pixel_symmetric")} (x, , , s) }}',
+            19,
+            SIDES,
+            False,
+        ),
         (FEATURES + '{ y = Resize <mode = "linear", antialias = 1> (x, , , s) }', 18, SIDES, False),
         (FEATURES + '{ y = Resize <mode = "linear"> (x, , , s) }', 18, SIDES, True),
-        (FEATURES + '{ y = Resize <keep_aspect_ratio_policy = "not_larger"> (x, , , s) }', 18, {'s': ints(1, 4, 3, 5)}, False),
-        (FEATURES + '{ y = Resize <axes = [2, 3], keep_aspect_ratio_policy = "not_smaller"> (x, , , s) }', 18, {'s': ints(3, 5)}, False),
+        (
+            FEATURES + '{ y = Resize <keep_aspect_ratio_policy = "not_larger"> (x, , , s) }',
+            18,
+            {'s': ints(1, 4, 3, 5)},
+            False,
+        ),
+        (
+            FEATURES + '{ y = Resize <axes = [2, 3], keep_aspect_ratio_policy = "not_smaller"> (x, , , s) }',
+            18,
+            {'s': ints(3, 5)},
+            False,
+        ),
         (FEATURES + f'{{ y = Resize {CUBIC} (x, , s) }}', 18, {'s': floats(1, 1, 2, 2)}, False),
         (FEATURES + '{ y = Dropout (x, r, t) }', 18, {'r': np.float32(0.5), 't': np.bool_(True)}, False),
         (FEATURES + '{ y = Dropout (x, r, t) }', 18, {'r': np.float32(0.5), 't': np.bool_(False)}, True),
@@ -195,21 +228,48 @@ def cast(name: str) -> str:
         (RELU.replace('float[', 'double[') + '{ y = Celu (x) }', 28, {}, False),
         (RELU + '{ y = Celu (x) }', 28, {}, True),
         (COLUMNS + '{ y = Col2Im (x, i, k) }', 18, {'i': ints(4, 4, 4), 'k': ints(2, 2, 2)}, False),
-        (COLUMNS.replace('8, 27', '8, 9').replace(', e', '') + '{ y = Col2Im (x, i, k) }', 18, {'i': ints(4, 4), 'k': ints(2, 2)}, True),
-        (RELU.replace('(float[a', '(float4e2m1[a') + '{ y = QuantizeLinear <output_dtype = 23> (x, s) }', 23, {'s': np.float32(1)}, False),
+        (
+            COLUMNS.replace('8, 27', '8, 9').replace(', e', '') + '{ y = Col2Im (x, i, k) }',
+            18,
+            {'i': ints(4, 4), 'k': ints(2, 2)},
+            True,
+        ),
+        (
+            RELU.replace('(float[a', '(float4e2m1[a') + '{ y = QuantizeLinear <output_dtype = 23> (x, s) }',
+            23,
+            {'s': np.float32(1)},
+            False,
+        ),
         (cast('float8e4m3fnuz'), 19, {}, False),
         (cast('float8e5m2fnuz'), 19, {}, False),
         (cast('int2'), 25, {}, False),
         (cast('uint2'), 25, {}, False),
         (cast('float8e5m2'), 19, {}, True),
         (FEATURES + '{ y = MaxPool <ceil_mode = 1, kernel_shape = [1, 1], strides = [2, 2]> (x) }', 22, {}, False),
-        (FEATURES + '{ y = MaxPool <ceil_mode = 1, kernel_shape = [2, 2], strides = [2, 2], pads = [0, 0, 1, 1]> (x) }', 18, {}, False),
-        (FEATURES + '{ y = MaxPool <ceil_mode = 1, kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x) }', 18, {}, True),
+        (
+            FEATURES
+            + '{ y = MaxPool <ceil_mode = 1, kernel_shape = [2, 2], strides = [2, 2], pads = [0, 0, 1, 1]> (x) }',
+            18,
+            {},
+            False,
+        ),
+        (
+            FEATURES
+            + '{ y = MaxPool <ceil_mode = 1, kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x) }',
+            18,
+            {},
+            True,
+        ),
         (FEATURES + '{ y = AveragePool <ceil_mode = 1, kernel_shape = [1, 1], strides = [2, 2]> (x) }', 22, {}, True),
         (STEPS + '{ y = GRU <hidden_size = 5, layout = 1> (x, w, r) }', 18, WEIGHTS[15], False),
         (STEPS + '{ y = LSTM <hidden_size = 5, layout = 1> (x, w, r) }', 18, WEIGHTS[20], False),
         (STEPS + '{ y = RNN <hidden_size = 5, layout = 1> (x, w, r) }', 18, WEIGHTS[5], False),
-        (STEPS + '{ y = LSTM <hidden_size = 5> (x, w, r, , , , , p) }', 18, {**WEIGHTS[20], 'p': np.ones((1, 15), 'f')}, False),
+        (
+            STEPS + '{ y = LSTM <hidden_size = 5> (x, w, r, , , , , p) }',
+            18,
+            {**WEIGHTS[20], 'p': np.ones((1, 15), 'f')},
+            False,
+        ),
         (STEPS + '{ y = LSTM <hidden_size = 5> (x, w, r) }', 18, WEIGHTS[20], True),
         (FEATURES + '{ y = RoiAlign <mode = "max", sampling_ratio = 2> (x, r, i) }', 16, ROIS, False),
         (FEATURES + '{ y = RoiAlign <sampling_ratio = 2> (x, r, i) }', 16, ROIS, True),
@@ -223,10 +283,8 @@ def cast(name: str) -> str:
         (LOSS + '{ y = NegativeLogLikelihoodLoss <ignore_index = 1> (x, t) }', 18, {'t': ints(0, 1)}, False),
         (LOSS + '{ y = NegativeLogLikelihoodLoss (x, t) }', 18, {'t': ints(0, 1)}, True),
     ],
-)  # fmt: skip
-def test_what_passes_for_openvino_is_right(
-    text: str, opset: int, constants: dict, right: bool, tmp_path: Path
-) -> None:
+)
+def test_what_passes_for_openvino_is_right(text: str, opset: int, constants: dict, right: bool, tmp_path: Path) -> None:
     """It compiles, and gives what the reference of ONNX gives."""
     openvino = pytest.importorskip('openvino')
     if not openvino.__version__.startswith('2026.4.'):
