@@ -167,6 +167,31 @@ def test_a_plain_graph_passes_everywhere() -> None:
         ('QuantizeLinear', [(4,), np.float32(1), np.uint8(128)], {}, ('refused', 'uint8')),
         ('QuantizeLinear', [(4,), np.float32(1), np.int8(3)], {}, ('refused', 'zero point')),
         ('QuantizeLinear', [(4,), np.float32(1), np.int8(0)], {}, ('ok', '')),
+        (
+            'BatchNormalization',
+            [(1, 2, 4, 4), *[np.ones(2, 'f')] * 4],
+            {'training_mode': 1, 'outputs': 3},
+            ('refused', 'training_mode=0'),
+        ),
+        ('Dropout', [(1, 9), np.float32(0.5), np.bool_(True)], {}, ('refused', 'training mode')),
+        ('Dropout', [(1, 9), np.float32(0.5), (1,)], {}, ('refused', 'must be a constant')),
+        ('Dropout', [(1, 9), np.float32(0.5), np.bool_(False)], {}, ('ok', '')),
+        ('LpPool', [(1, 2, 8, 8)], {'kernel_shape': [2, 2], 'p': 3}, ('refused', '1 or 2')),
+        ('LpPool', [(1, 2, 8, 8)], {'kernel_shape': [2, 2], 'p': 1}, ('ok', '')),
+        ('LpNormalization', [(1, 9)], {'p': 2}, ('ok', '')),
+        ('LpNormalization', [(1, 9)], {'p': 3}, ('refused', '1 or 2')),
+        (
+            'Resize',
+            [(1, 2, 8, 8), None, None, ints(1, 2, 4, 4)],
+            {'coordinate_transformation_mode': 'tf_half_pixel_for_nn', 'nearest_mode': 'floor'},
+            ('refused', 'round_prefer_floor'),
+        ),
+        (
+            'Resize',
+            [(1, 2, 8, 8), None, None, ints(1, 2, 4, 4)],
+            {'coordinate_transformation_mode': 'tf_half_pixel_for_nn'},
+            ('ok', ''),
+        ),
         ('NonZero', [(4,)], {}, ('slow', 'depends on values')),
         ('LayerNormalization', [(1, 4), np.ones(4, 'f')], {}, ('ok', 'FP16')),
     ],
@@ -176,6 +201,18 @@ def test_rules_of_tensorrt(operator: str, inputs: list, attributes: dict, expect
     found, reason = verdict(graph(operator, inputs, **attributes))
     assert found == expected[0], reason
     assert expected[1] in reason
+
+
+def test_quantised_files_of_opset_23_pass_for_their_versions_of_tensorrt() -> None:
+    """From QuantizeLinear 23 on the second type is that of the scale."""
+    for opset in (19, 21, 23, 24):
+        for zero, expected in ((np.int8(0), 'ok'), (np.uint8(0), 'refused')):
+            model = graph('QuantizeLinear', [(4,), np.array(1, 'f'), np.array(zero)], opset=opset)
+            model.graph.node.append(helper.make_node('DequantizeLinear', ['out0', 'in1', 'in2'], ['again']))
+            for runtime in ('tensorrt-10.16', 'tensorrt-11.5'):
+                report = audit(model, [runtime])
+                assert report.verdict(runtime, 'QuantizeLinear') == expected, (opset, runtime)
+                assert report.verdict(runtime, 'DequantizeLinear') == expected, (opset, runtime)
 
 
 def test_a_rule_holds_for_its_versions_of_the_runtime() -> None:
@@ -285,6 +322,11 @@ def test_constants_are_followed_and_others_are_unknown() -> None:
             held.graph.node.insert(0, helper.make_node('Cast', ['in1'], ['k'], to=TensorProto.INT64))
             held.graph.node.insert(1, helper.make_node('Identity', ['k'], ['l']))
             assert audit(held, [JETSON]).verdict(JETSON, 'TopK') == expected
+    # but an axis must be written as a constant, and not stand behind another node
+    behind = graph('ReduceMean', [(1, 9), ints(1)])
+    behind.graph.node[0].input[1] = 'axes'
+    behind.graph.node.insert(0, helper.make_node('Identity', ['in1'], ['axes']))
+    assert audit(behind, [JETSON]).verdict(JETSON, 'ReduceMean') == 'refused'
     # zero points of a classifier with more classes than values of a matrix are looked at
     for value, expected in ((0, 'ok'), (1, 'refused')):
         many = np.ones(21843, 'f'), np.full(21843, value, 'int8')

@@ -227,9 +227,7 @@ CONDITIONS: dict[str, Callable[[Node, Any], bool | None]] = {
     # output: place of an output that is used
     'output': lambda node, place: place < len(node.outputs) and bool(node.outputs[place]),
     # variable: place of an input that is there and no constant
-    'variable': lambda node, place: (
-        place < len(node.inputs) and bool(node.inputs[place]) and node.inputs[place] not in node.constants
-    ),
+    'variable': lambda node, place: node.is_variable(place),
     # value_above: [place of a constant input, limit]; value_not: [place, the only value]
     'value_above': _constant_holds(lambda value, limit: value.max() > limit),
     'value_not': _constant_holds(lambda value, only: (value != only).any()),

@@ -30,6 +30,14 @@ class Value:
 UNKNOWN = Value()
 
 
+@dataclass(frozen=True)
+class Constant:
+    """Values of a constant, None if it is large; whether it is written as one, or behind an Identity or Cast."""
+
+    values: np.ndarray | None
+    written: bool = True
+
+
 class Node:
     """A node with what is known of its inputs and outputs."""
 
@@ -44,7 +52,7 @@ class Node:
         self.outputs = list(proto.output)
         self.attributes = {attribute.name: attribute for attribute in proto.attribute}
         self.values: Mapping[str, Value] = values
-        self.constants: Mapping[str, np.ndarray | None] = constants
+        self.constants: Mapping[str, Constant] = constants
         self.bound = list(self._bind())
 
     def named(self, name: str) -> Value:
@@ -57,7 +65,13 @@ class Node:
 
     def constant(self, place: int) -> np.ndarray | None:
         """Value of the input at this place, None unless it is a small constant."""
-        return self.constants.get(self.inputs[place]) if place < len(self.inputs) else None
+        found = self.constants.get(self.inputs[place]) if place < len(self.inputs) else None
+        return found.values if found else None
+
+    def is_variable(self, place: int) -> bool:
+        """Whether the input at this place is there and not written as a constant."""
+        name = self.inputs[place] if place < len(self.inputs) else ''
+        return bool(name) and not (name in self.constants and self.constants[name].written)
 
     def attribute(self, name: str) -> Any:
         """Its value, or the operator's default; None without either."""
@@ -105,15 +119,15 @@ class Graph:
         for value in (*graph.input, *graph.value_info, *graph.output):
             values[value.name] = _value(value.type)
         for tensor in graph.initializer:
-            constants[tensor.name] = _array(tensor)
+            constants[tensor.name] = Constant(_array(tensor))
             values[tensor.name] = Value(_type_name(tensor.data_type), tuple(tensor.dims))
         for proto in graph.node:
             if proto.op_type == 'Constant' and proto.output:
-                constants[proto.output[0]] = _constant(proto)
+                constants[proto.output[0]] = Constant(_constant(proto))
             elif proto.op_type in ('Identity', 'Cast') and not proto.domain:
                 for given, made in zip(proto.input, proto.output, strict=False):
                     if given in constants:
-                        constants[made] = _passed(proto, constants[given])
+                        constants[made] = Constant(_passed(proto, constants[given].values), written=False)
         for proto in graph.node:
             yield Node(proto, self.opset, values, constants)
             for attribute in proto.attribute:
@@ -149,7 +163,7 @@ def _array(tensor: TensorProto) -> np.ndarray | None:
 
 
 def _is_small(tensor: TensorProto) -> bool:
-    return not tensor.external_data and (len(tensor.dims) < 2 or np.prod(tensor.dims) <= LARGE)
+    return not tensor.external_data and (len(tensor.dims) < 2 or bool(np.prod(tensor.dims) <= LARGE))
 
 
 def _constant(proto: onnx.NodeProto) -> np.ndarray | None:
