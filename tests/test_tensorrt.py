@@ -93,10 +93,34 @@ def test_spikes_are_never_left_to_a_flag(tmp_path: Path) -> None:
     assert '--fp16' not in set().union(*map(flags, commands(recipes(path, int8=int8))['10.x']))
 
 
-def test_operators_that_tensorrt_lacks_are_named(tmp_path: Path) -> None:
-    assert 'does not read' not in recipes(file(tmp_path / 'm.onnx', FIXED))
+def section(text: str, generation: str) -> str:
+    """What the text says of one generation of TensorRT."""
+    return text.split(f'# ---- TensorRT {generation}', 1)[1].split('\n# ---- ')[0]
+
+
+def test_what_tensorrt_refuses_is_said_where_it_is_built(tmp_path: Path) -> None:
+    """As the audit of each file says it."""
+    plain = recipes(file(tmp_path / 'm.onnx', FIXED))
+    assert 'refused' not in plain and 'unknown' not in plain
     text = 'g (float[2, 8] input) => (float[k] output) { output = Unique(input) }'
-    assert 'TensorRT does not read Unique' in recipes(file(tmp_path / 'unique.onnx', text))
+    found = recipes(file(tmp_path / 'unique.onnx', text))
+    for generation, versions in (('10.x', ('10.3 (JetPack 6.1)', '10.16')), ('11.x', ('11.5',))):
+        for version in versions:
+            line = f'# TensorRT {version}, unique.onnx: Unique is refused: the parser has no rule for it'
+            assert line in section(found, generation)
+            assert line not in section(found, '11.x' if generation == '10.x' else '10.x')
+
+
+def test_a_file_of_a_newer_opset_is_named(tmp_path: Path) -> None:
+    path, int8 = file(tmp_path / 'm.onnx', FIXED), file(tmp_path / 'm.int8.onnx', FIXED)
+    proto = onnx.load(int8)
+    proto.opset_import[0].version = 23
+    onnx.save(proto, int8)
+    found = recipes(path, int8=int8)
+    (line,) = [line for line in found.splitlines() if 'has opset 23' in line]
+    assert line.startswith('# TensorRT 10.3 (JetPack 6.1), m.int8.onnx: it is refused: the file has opset 23')
+    assert line.endswith('takes 9 to 20 (cure: --opset 20).')
+    assert line in section(found, '10.x')
 
 
 def test_file_is_written_beside_the_model(tmp_path: Path) -> None:
@@ -112,9 +136,12 @@ def test_file_is_written_beside_the_model(tmp_path: Path) -> None:
     [
         (FREE, {}, 'sizes must be given'),
         (FIXED, {'sizes': [(64, 96)] * 3}, r'sizes has no effect: .* takes pictures of \(64, 96\) pixels alone'),
-        (FREE, {'sizes': [(64, 64), (32, 64), (64, 64)]}, 'none smaller than the one before'),
+        (FREE, {'sizes': [(64, 64), (32, 64), (64, 64)]}, 'none smaller than 1 or than the one before'),
         (FREE, {'sizes': [(64, 64)]}, 'must have three entries'),
-        (FREE, {'sizes': [(64, 64)] * 3, 'batches': (4, 2, 8)}, 'none smaller than the one before'),
+        (FREE, {'sizes': [(64, 64)] * 3, 'batches': (4, 2, 8)}, 'none smaller than 1 or than the one before'),
+        (FREE, {'sizes': [(64, 64)] * 3, 'batches': (0, 1, 8)}, 'none smaller than 1'),
+        (FREE, {'sizes': [(0, 0), (64, 64), (64, 64)]}, 'none smaller than 1'),
+        (FREE.replace('height, width', '64, 96'), {'batches': (0, 1, 8)}, 'none smaller than 1'),
         (FIXED, {'half': 'nothing.onnx'}, 'half must name a file that exists'),
     ],
 )

@@ -9,21 +9,23 @@ Source: docs.nvidia.com/deeplearning/tensorrt, "Migrating trtexec Usage from Ten
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .audit import audit, known_runtimes
+from .operators import GRAPH
 from .precision import Graph, read, saved
 from .sensitive import SPIKING, rules
 
 __all__ = ['recipes', 'write_recipes']
 
-# Operators that TensorRT 10.x cannot read. Of these 11.2 reads DFT.
-MISSING = {'AffineGrid', 'BitShift', 'Col2Im', 'DFT', 'Unique'}
-RANK = 8  # axes that a tensor may have
+TEN = ('tensorrt-10.3', 'tensorrt-10.16')  # versions whose tables are asked, of each generation
+ELEVEN = ('tensorrt-11.5',)
 HEADER = """\
 # How to build TensorRT engines from {name}. Not run here: TensorRT was not at hand where this was written, and the
-# options are those of its documentation of 10.x and 11.4. Outputs should be compared with ONNX Runtime's afterwards.
+# options are those of its documentation of 10.x and 11.4. What its versions make of the files is that of the tables of
+# backbones.deploy.audit. Outputs should be compared with ONNX Runtime's afterwards.
 """
 
 
@@ -49,15 +51,18 @@ def recipes(
         A text whose lines are commands, or comments that start with '#'.
 
     Raises:
-        ValueError: A file that does not exist or is none of `export_onnx`, or shapes that do not grow.
+        ValueError: A file that does not exist or is none of `export_onnx`, or shapes that do not grow or hold nothing.
     """
     graph = read(path)
     for name, other in (('half', half), ('int8', int8)):
         if other is not None and not Path(other).is_file():
             raise ValueError(f'{name} must name a file that exists, but got {other}: write it first, or leave it out.')
     shapes = _shapes(graph, batches, sizes)
-    parts = [HEADER.format(name=graph.path.name) + _notes(graph), _ten(graph, shapes, half, int8)]
-    return '\n'.join([*parts, _eleven(graph, shapes, half, int8)])
+    files = {graph.path.name: graph.proto, **{Path(other).name: other for other in (half, int8) if other is not None}}
+    ten = _ten(graph, _notes(files, TEN), shapes, half, int8)
+    return '\n'.join(
+        [HEADER.format(name=graph.path.name), ten, _eleven(graph, _notes(files, ELEVEN), shapes, half, int8)]
+    )
 
 
 def write_recipes(path: str | os.PathLike, **options: Any) -> Path:
@@ -90,16 +95,16 @@ def _shapes(graph: Graph, batches: Sequence[int], sizes: Sequence[tuple[int, int
         raise ValueError(f'sizes has no effect: {graph.path.name} takes pictures of {graph.shape[last:]} pixels alone.')
     if not free:
         return ''
-    sizes = sizes or (_sizes(graph) if last in free else [(0, 0)] * 3)
+    sizes = sizes or (_sizes(graph) if last in free else [(1, 1)] * 3)
     columns = list(zip(batches, *zip(*sizes, strict=True), strict=False))
     if (
         len(batches) != 3
         or len(sizes) != 3
-        or any(list(c) != sorted(c) or c[0] < 0 for c in zip(*columns, strict=True))
+        or any(list(c) != sorted(c) or c[0] < 1 for c in zip(*columns, strict=True))
     ):
         raise ValueError(
-            'batches and sizes must have three entries, smallest, usual and largest, none smaller than the one before, '
-            f'but got {tuple(batches)} and {[tuple(s) for s in sizes]}.'
+            'batches and sizes must have three entries, smallest, usual and largest, none smaller than 1 or than the '
+            f'one before, but got {tuple(batches)} and {[tuple(s) for s in sizes]}.'
         )
     name, options = graph.proto.graph.input[0].name, []
     for what, (batch, height, width) in zip(('min', 'opt', 'max'), columns, strict=True):
@@ -139,8 +144,8 @@ def _command(graph: Graph, file: str | os.PathLike | None, kind: str, shapes: st
     return ' '.join(word for word in ('trtexec', *map(shlex.quote, names), *flags, shapes) if word) + '\n'
 
 
-def _ten(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
-    text = '# ---- TensorRT 10.x (JetPack 6: 10.3) ----\n# float32:\n'
+def _ten(graph: Graph, notes: str, shapes: str, half: Any, int8: Any) -> str:
+    text = f'# ---- TensorRT 10.x (JetPack 6: 10.3) ----\n{notes}# float32:\n'
     text += _command(graph, None, 'fp32', shapes)
     if SPIKING in rules(graph).values():
         text += '# float16 by the flag --fp16 is left out: it would round what thresholds decide on.\n'
@@ -160,9 +165,9 @@ def _ten(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
     return text
 
 
-def _eleven(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
+def _eleven(graph: Graph, notes: str, shapes: str, half: Any, int8: Any) -> str:
     text = '# ---- TensorRT 11.x: strongly typed, without flags of precision (JetPack: not in 11.3 and 11.4) ----\n'
-    text += '# float32:\n' + _command(graph, None, 'fp32', shapes)
+    text += notes + '# float32:\n' + _command(graph, None, 'fp32', shapes)
     if half:
         text += '# float16 and float32, as the file says:\n' + _command(graph, half, 'half', shapes)
     else:
@@ -174,13 +179,14 @@ def _eleven(graph: Graph, shapes: str, half: Any, int8: Any) -> str:
     return text
 
 
-def _notes(graph: Graph) -> str:
-    """What TensorRT may stumble over."""
-    missing = sorted({node.op_type for node in graph.nodes} & MISSING)
-    text = f'# TensorRT does not read {", ".join(missing)} (DFT: from 11.2 on).\n' if missing else ''
-    ranks = [len(v.type.tensor_type.shape.dim) for v in (*graph.proto.graph.input, *graph.proto.graph.output)]
-    if max(ranks) > RANK:
-        text += f'# TensorRT takes tensors of at most {RANK} axes.\n'
-    if any(node.op_type == 'NonMaxSuppression' for node in graph.nodes):
-        text += '# The number of boxes depends on values, which TensorRT reads from 8.5 on (NonMaxSuppression).\n'
-    return text
+def _notes(files: Mapping[str, Any], versions: Sequence[str]) -> str:
+    """What versions of TensorRT do not take of the files, or not well, a line each."""
+    titles, lines = known_runtimes(), []
+    for name, file in files.items():
+        report = audit(file, versions)
+        for f in report.problems():
+            what = f'{f.operator} is {f.verdict}' if f.operator != GRAPH else f'it is {f.verdict}'
+            lines.append(
+                f'# {titles[f.runtime]}, {name}: {what}: {f.reason}{f" (cure: {f.cure})" if f.cure else ""}.\n'
+            )
+    return ''.join(dict.fromkeys(lines))
