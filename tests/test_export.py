@@ -256,6 +256,22 @@ def test_operators_that_are_not_plain_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('check', [True, False])
+def test_opsets_that_onnxruntime_has_no_kernel_for_are_refused(check: bool, tmp_path: Path) -> None:
+    roi_align = pytest.importorskip('torchvision.ops').roi_align
+
+    class Pooled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return roi_align(x, x.new_tensor([[0, 0, 0, 9, 9]]), (2, 2), 1.0, 2).flatten(1)
+
+    model = Pooled().eval()
+    arguments = {'input_size': SIZE, 'batch_size': 1, 'dynamic': False, 'check': check}
+    with pytest.raises(ValueError, match='but got 22, where it has none for RoiAlign: give opset=18'):
+        export_onnx(model, tmp_path / 'model.onnx', opset=22, **arguments)
+    assert not list(tmp_path.iterdir())
+    assert export_onnx(model, tmp_path / 'model.onnx', opset=21, **arguments).operators['RoiAlign'] == 1
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -28,6 +28,7 @@ from .beside import beside, writing
 from .card import card_path, check_target, describe_file, place
 from .detector import is_detector
 from .fuse import fuse
+from .operators import runtimes
 from .segmentor import is_segmentor
 from .spikes import Drift, runs
 from .translate import translations
@@ -122,7 +123,7 @@ def export_onnx(
             A file of a model of clips takes (batch, steps, channels, height, width), and its steps are not free.
         batch_size: Batch to trace with; at least 2 where the batch is free, since torch takes 1 for a constant.
         dynamic: True: batch, height and width are free; 'batch': the batch alone; False: nothing.
-        opset: Version of the ONNX operators, 18 to 23.
+        opset: Version of the ONNX operators, 18 to 23; 21 at most for a detector of two stages.
         fused: Re-parameterise a copy of the model first.
         normalize: Put (x - mean) / std into the graph; without it the input must be normalised already.
         mean: Mean of each channel, in the scale of the pictures; the model's own if None.
@@ -377,10 +378,24 @@ def _clean(proto: onnx.ModelProto, axes: dict[int, str], opset: int) -> onnx.Mod
     version = next(entry.version for entry in proto.opset_import if entry.domain == '')
     if version != opset:
         raise ValueError(f'The graph must have opset {opset}, but torch wrote {version}: give opset={version}.')
+    lacking = _without_kernel(kinds, opset)
+    if lacking:
+        raise ValueError(
+            f'opset must be one that ONNX Runtime has kernels for, but got {opset}, where it has none for '
+            f'{", ".join(lacking)}: give opset={OPSETS[0]}.'
+        )
     del proto.opset_import[:]
     proto.opset_import.append(onnx.helper.make_opsetid('', opset))
     proto.producer_name, proto.producer_version = 'backbones', _versions()['backbones_version']
     return proto
+
+
+def _without_kernel(kinds: set[str], opset: int) -> list[str]:
+    """Operators that ONNX Runtime cannot run as they are in this opset."""
+    runtime = runtimes()['onnxruntime-cpu']
+    since = {kind: onnx.defs.get_schema(kind, opset).since_version for kind in kinds}
+    rows = {kind: runtime.table.row(kind, runtime.version, version) for kind, version in since.items()}
+    return sorted(kind for kind, row in rows.items() if row is None or row.verdict == 'refused')
 
 
 def _inputs(
