@@ -98,6 +98,18 @@ def test_the_table_has_the_kernels_of_onnxruntime(installed: Any) -> None:
     assert count > 300
 
 
+def test_what_cuda_leaves_to_the_cpu_is_taken_there() -> None:
+    cuda, cpu = runtimes()['onnxruntime-cuda'], runtimes()['onnxruntime-cpu']
+    count = 0
+    for operator, version in versions():
+        row = cuda.table.row(operator, cuda.version, version)
+        if row is not None and 'runs on the CPU' in row.reason:
+            other = cpu.table.row(operator, cpu.version, version)
+            assert other is not None and other.verdict != 'refused', (operator, version)
+            count += 1
+    assert count > 60
+
+
 def test_operators_of_onnxruntime_itself(installed: Any) -> None:
     runtime, every = runtimes()['onnxruntime-cpu'], kernels('com.microsoft')
     names = {name for name in runtime.table.rows if '::' in name}
