@@ -204,6 +204,8 @@ LOSS = '(float[2, 3] x) => (float y)'
 COLUMNS = '(float[1, 8, 27] x) => (float[a, b, c, d, e] y)'
 HEADS = '(float[1, 2, 4, 8] x) => (float[a, b, c, d] y)'
 SPECTRUM = '(float[1, 16, 1] x, int64 s) => (float[a, b, c, d] y)'
+WAVES = '(float[2, 4, 6, 1] x) => (float[a, b, c, d] y)'
+SCALES = {'s': np.full((2, 2), 0.5, 'f')}
 SIDES = {'s': ints(1, 4, 3, 3)}
 
 
@@ -297,6 +299,26 @@ def cast(name: str) -> str:
         (HEADS + '{ y = Attention <right_window_size = 1> (x, x, x) }', 25, {}, False),
         (HEADS + '{ y = Attention (x, x, x) }', 25, {}, True),
         (RELU + '{ y = Bernoulli (x) }', 18, {}, False),
+        (WAVES + '{ y = DFT (x) }', 20, {}, False),
+        (WAVES.replace('4, 6, 1', '6, 1').replace(', d', '') + '{ y = DFT (x) }', 20, {}, True),
+        (WAVES + '{ y = DFT (x, , a) }', 20, {'a': np.int64(1)}, True),
+        (WAVES + '{ y = DFT (x, , a) }', 20, {'a': np.int64(2)}, False),
+        (WAVES.replace('x)', 'x, int64 a)') + '{ b = Add (a, o) y = DFT (x, , b) }', 20, {'o': np.int64(1)}, False),
+        (WAVES + '{ y = DFT <axis = 2> (x) }', 18, {}, True),
+        (RELU + '{ q = QuantizeLinear <axis = 1, block_size = 2> (x, s) y = Cast <to = 1> (q) }', 21, SCALES, False),
+        (
+            RELU + '{ q = QuantizeLinear <axis = 1, block_size = 2> (x, s, z) y = Cast <to = 1> (q) }',
+            21,
+            SCALES | {'z': np.zeros((2, 2), 'int8')},
+            True,
+        ),
+        (
+            RELU
+            + '{ e = Mul (x, c) i = Cast <to = 6> (e) h = BitShift <direction = "RIGHT"> (i, d) y = Cast<to = 1> (h) }',
+            28,
+            {'c': np.float32(8), 'd': np.array([1, 1, 1, 1], 'int32')},
+            False,
+        ),
         (SPECTRUM + '{ y = STFT (x, s, w) }', 18, {'w': np.ones(8, 'f')}, False),
         (LOSS + '{ y = NegativeLogLikelihoodLoss <ignore_index = 1> (x, t) }', 18, {'t': ints(0, 1)}, False),
         (LOSS + '{ y = NegativeLogLikelihoodLoss (x, t) }', 18, {'t': ints(0, 1)}, True),
@@ -325,10 +347,10 @@ def test_what_passes_for_openvino_is_right(text: str, opset: int, constants: dic
 
 
 def _images(made: onnx.ModelProto) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {
-        value.name: generator.normal(size=[d.dim_value for d in value.type.tensor_type.shape.dim]).astype(
-            helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        )
-        for value in made.graph.input
-    }
+    """Random numbers for the inputs, and 1 for whole numbers."""
+    generator, images = np.random.default_rng(0), {}
+    for value in made.graph.input:
+        sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        images[value.name] = np.ones(sides, dtype) if dtype.kind == 'i' else generator.normal(size=sides).astype(dtype)
+    return images

@@ -228,6 +228,8 @@ CONDITIONS: dict[str, Callable[[Node, Any], bool | None]] = {
     'output': lambda node, place: place < len(node.outputs) and bool(node.outputs[place]),
     # variable: place of an input that is there and no constant
     'variable': lambda node, place: node.is_variable(place),
+    # absent: place of an input that is left out
+    'absent': lambda node, place: not any(node.inputs[place : place + 1]),
     # value_above: [place of a constant input, limit]; value_not: [place, the only value]
     'value_above': _constant_holds(lambda value, limit: value.max() > limit),
     'value_not': _constant_holds(lambda value, only: (value != only).any()),
