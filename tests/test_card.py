@@ -168,6 +168,18 @@ def test_the_card_of_another_file_is_never_replaced(exported: Path) -> None:
     card.check_target(exported.with_suffix('.xml'))
 
 
+def test_a_file_that_no_card_lists_is_never_replaced(exported: Path) -> None:
+    card.check_target(exported)
+    weights = exported.with_suffix('.bin')
+    weights.write_bytes(b'weights of something else')
+    with pytest.raises(ValueError, match=r'model\.bin must be an earlier export, with its card beside it'):
+        card.check_target(exported, ('.bin',))
+    card.card_path(exported).unlink()
+    with pytest.raises(ValueError, match=r'model\.onnx must be an earlier export'):
+        export_onnx(small(), exported, input_size=SIZE)
+    assert names(exported.parent) == ['model.bin', 'model.onnx']
+
+
 def test_both_are_replaced_together(exported: Path) -> None:
     before = read_card(exported)
     export_onnx(small(), exported, input_size=SIZE, check=False)

@@ -163,6 +163,18 @@ def test_channels_last_maps_come_channels_first(tmp_path: Path) -> None:
     assert run(report.path, torch.zeros(1, 3, 224, 224))[0].shape == (1, 96, 56, 56)
 
 
+def test_channels_last_maps_with_as_many_rows_as_channels(tmp_path: Path) -> None:
+    """The file's map has its channels first, whatever the order of the model's."""
+    for name in ('mambaout_femto', 'convnext_atto'):
+        model = timm.create_model(name, features_only=True, out_indices=(0,)).eval()
+        channels = model.feature_info.channels()[0]
+        size = (3, 4 * channels, 2 * channels)  # a side of the map is its number of channels
+        report = export_onnx(
+            model, tmp_path / f'{name}.onnx', input_size=size, batch_size=1, dynamic=False, check=False
+        )
+        assert run(report.path, torch.zeros(1, *size))[0].shape == (1, channels, channels, channels // 2)
+
+
 def test_levels_of_equal_stride_have_numbers(tmp_path: Path) -> None:
     class Two(nn.Module):
         def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -228,11 +240,12 @@ class Changes(nn.Module):
 @pytest.mark.parametrize('factor', [1.001, float('nan')])
 def test_a_file_that_disagrees_is_not_left(factor: float, tmp_path: Path) -> None:
     target = tmp_path / 'model.onnx'
-    target.write_bytes(b'an older file')
+    export_onnx(small(), target, input_size=SIZE, check=False)
+    older = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(Disagreement, match=r"output 'output' differs by .* at input shape"):
         export_onnx(Changes(factor).eval(), target, input_size=SIZE)
-    assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
-    assert target.read_bytes() == b'an older file'
+    assert older.keys() == {'model.onnx', 'model.json'}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == older
 
 
 def test_what_agrees_at_one_size_only_is_found(tmp_path: Path) -> None:

@@ -79,6 +79,48 @@ def test_what_stands_in_the_way_of_a_second_file_is_told_before_the_first(
     assert [path.name for path in tmp_path.iterdir()] == ['model_half.json']
 
 
+@pytest.mark.parametrize(
+    ('theirs', 'output', 'flags', 'message'),
+    [
+        ('best.bin', 'best.xml', '--format openvino --checkpoint THEIRS', 'must be another file than --checkpoint'),
+        ('best.onnx', 'best.onnx', '--checkpoint THEIRS', 'must be another file than --checkpoint'),
+        ('best.pth', 'best.pth', '--checkpoint THEIRS', 'must name a file that ends in .onnx for --format onnx'),
+        ('best.bin', 'best.xml', '--format openvino', 'best.bin must be an earlier export'),
+        ('best.xml', 'best.xml', '--format openvino', 'best.xml must be an earlier export'),
+        ('best.onnx', 'best.onnx', '', 'best.onnx must be an earlier export'),
+        ('best.trt.txt', 'best.onnx', '--tensorrt', 'best.trt.txt must be an earlier text'),
+    ],
+)
+def test_nothing_of_the_users_is_replaced(
+    theirs: str,
+    output: str,
+    flags: str,
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip('openvino')
+    content = (folder / 'weights.safetensors').read_bytes()
+    (tmp_path / theirs).write_bytes(content)
+    monkeypatch.setattr('backbones.deploy.export._trace', None)
+    assert tool.main(words(folder, tmp_path / output, *flags.replace('THEIRS', str(tmp_path / theirs)).split())) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {theirs: content}
+
+
+def test_what_was_exported_before_is_replaced(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    for output, flags in (('a.onnx', ['--tensorrt']), ('b.xml', ['--format', 'openvino'])):
+        for _ in range(2):
+            assert tool.main(words(folder, tmp_path / output, *flags)) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *('a.onnx', 'a.json', 'a.trt.txt'),
+        *('b.xml', 'b.bin', 'b.json'),
+    }
+
+
 def test_command_lines_hold_names_with_spaces(folder: Path, tmp_path: Path) -> None:
     assert tool.main(words(folder, tmp_path / 'my model.onnx', '--tensorrt')) == 0
     lines = (tmp_path / 'my model.trt.txt').read_text().splitlines()

@@ -128,6 +128,11 @@ def test_file_is_written_beside_the_model(tmp_path: Path) -> None:
     target = write_recipes(path)
     assert target == tmp_path / 'model.trt.txt'
     assert target.read_text() == recipes(path)
+    assert write_recipes(path) == target  # its own text may be replaced, and no other
+    target.write_text('notes on the build')
+    with pytest.raises(ValueError, match="must be an earlier text of TensorRT's command lines"):
+        write_recipes(path)
+    assert target.read_text() == 'notes on the build'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['model.onnx', 'model.trt.txt']
 
 

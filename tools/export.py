@@ -129,6 +129,8 @@ def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
         raise ValueError(f'--images must be at least 1, but is {options.images}')
     formats.check(options)
     name = options.model or Path(options.config).stem
+    output = Path(options.output or f'{name}{formats.ENDINGS[options.format]}')
+    formats.check_output(options, output)
     facts: dict[str, Any] = {}
     if options.config:
         config, model = _mm_model(options)
@@ -144,7 +146,6 @@ def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
     size = facts['input_size']
     measure, samples = _measure(options, config, model), _samples(options, model, size)
     pictures = _calibration(options, config, model.eval(), size)
-    output = Path(options.output or f'{name}{formats.ENDINGS[options.format]}')
     with formats.source(options, output) as path:
         report = export_onnx(model, path, samples=samples, measure=measure, **_settings(options), **facts)
         other = None if measure is None else _measure(options, config, model, None)

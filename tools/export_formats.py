@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ENDINGS = {'onnx': '.onnx', 'openvino': '.xml'}
+COMPANIONS = {'onnx': (), 'openvino': ('.bin',)}  # endings of what belongs to the file and lies beside it
 OVERFLOW = 3.0  # decibels by which the kernels of a processor may be worse than the file
 PICTURES = 64  # that ranges are taken from if nobody says how many
 
@@ -57,6 +58,21 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f'--calibration: there is no folder {options.calibration}')
 
 
+def check_output(options: argparse.Namespace, output: Path) -> None:
+    """Refuse an output of another format's name, or whose files would take the place of what the model is made from.
+
+    Raises:
+        ValueError: The ending, the checkpoint or the config says so.
+    """
+    ending = ENDINGS[options.format]
+    if output.suffix != ending:
+        raise ValueError(f'--output must name a file that ends in {ending} for --format {options.format}: {output}')
+    written = {output.with_suffix(suffix).resolve() for suffix in (ending, '.json', *COMPANIONS[options.format])}
+    for flag, given in (('--checkpoint', options.checkpoint), ('--config', options.config)):
+        if given and Path(given).resolve() in written:
+            raise ValueError(f'--output must be another file than {flag}, but {output} would replace {given}')
+
+
 @contextlib.contextmanager
 def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
     """Where the float32 ONNX file goes: to the output if that is asked for, else to a folder for the time being."""
@@ -64,6 +80,9 @@ def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
 
     derived = options.format != 'onnx' or options.half or options.int8
     if options.tensorrt:  # what would stand in the way is told before the work
+        from backbones.deploy.tensorrt import recipe_target
+
+        recipe_target(output)
         for path in (output, *(_named(output, flag) for flag in ('half', 'int8') if getattr(options, flag))):
             check_target(path)
     if options.tensorrt or not derived:
@@ -71,11 +90,11 @@ def source(options: argparse.Namespace, output: Path) -> Iterator[Path]:
         return
     if not output.parent.is_dir():
         raise ValueError(f'--output must name a file in a folder that exists, but got {output}')
-    check_target(output)
     if options.format == 'openvino':
         from backbones.deploy.openvino import target
 
         target(output)
+    check_target(output, COMPANIONS[options.format])
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f'.{output.stem}.') as folder:
         yield Path(folder) / f'{output.stem}.onnx'
 
@@ -185,10 +204,11 @@ def _place(part: Path, path: Path, output: Path, facts: dict[str, Any], others: 
     """
     from backbones.deploy.card import check_target, place, read_card
 
-    check_target(output)
+    others = others or []
+    check_target(output, [other.suffix for other in others])
     card = read_card(path)
     made_from = {**card['files'][0], **{key: card.pop(key) for key in ('checks', 'fusion', 'metric')}}
-    place(part, output, {**card, **facts, 'made_from': made_from}, others or [])
+    place(part, output, {**card, **facts, 'made_from': made_from}, others)
 
 
 def _changes(report: Any) -> str:

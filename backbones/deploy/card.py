@@ -67,11 +67,16 @@ def read_card(path: str | os.PathLike) -> dict[str, Any]:
     return card
 
 
-def check_target(path: str | os.PathLike) -> None:
-    """Refuse a target whose card would take the place of a file that is no card, or of the card of another file.
+def check_target(path: str | os.PathLike, others: Sequence[str] = ()) -> None:
+    """Refuse a target that would take the place of anything but an earlier export of the same name.
+
+    Args:
+        path: Where a file goes, with its card beside it.
+        others: Endings of the files that go beside it under its name.
 
     Raises:
-        ValueError: There is such a file, or the target would be its own card.
+        ValueError: A file that no card lists, a file that is no card, or the card of another file would be replaced, or
+            the target would be its own card.
     """
     path, card_file = Path(path), card_path(path)
     card = _read(card_file)
@@ -86,6 +91,12 @@ def check_target(path: str | os.PathLike) -> None:
             f'The card of {path} goes to {card_file}, but that is the card of {names[0]}: give another name, or remove '
             f'{names[0]}.'
         )
+    for file in (path, *map(path.with_suffix, others)):
+        if file.exists() and file.name not in names:
+            raise ValueError(
+                f'{file} must be an earlier export, with its card beside it, to be replaced, but no card says so: give '
+                'another name, or remove it.'
+            )
 
 
 def place(

@@ -122,7 +122,7 @@ def export_openvino(
 
     Args:
         onnx_path: The ONNX file.
-        path: Where the `.xml` goes; the weights go beside it with the ending `.bin`.
+        path: Where the `.xml` goes; the weights go beside it with the ending `.bin`. What is there is replaced.
         half: Keep the weights as float16, in half the bytes; OpenVINO computes in what its device prefers either way.
         check_sizes: (height, width) to compare at where they are free; two odd sizes if None.
         samples: Pictures (N, C, H, W) as the file takes them, an array or tensor, to compare at too.

@@ -18,7 +18,7 @@ from .operators import GRAPH
 from .precision import Graph, read, saved
 from .sensitive import SPIKING, rules
 
-__all__ = ['recipes', 'write_recipes']
+__all__ = ['recipe_target', 'recipes', 'write_recipes']
 
 TEN = ('tensorrt-10.3', 'tensorrt-10.16')  # versions whose tables are asked, of each generation
 ELEVEN = ('tensorrt-11.5',)
@@ -76,11 +76,27 @@ def write_recipes(path: str | os.PathLike, **options: Any) -> Path:
         The file that was written.
 
     Raises:
-        ValueError: As in `recipes`.
+        ValueError: As in `recipes`, or there is another text of that name.
     """
-    text, target = recipes(path, **options), Path(path).with_suffix('.trt.txt')
+    text, target = recipes(path, **options), recipe_target(path)
     with saved(target, Path(path)) as part:
         part.write_text(text, encoding='utf-8')
+    return target
+
+
+def recipe_target(path: str | os.PathLike) -> Path:
+    """Where the command lines for a file go.
+
+    Raises:
+        ValueError: There is a file of that name which holds something else.
+    """
+    target = Path(path).with_suffix('.trt.txt')
+    start = HEADER.partition('{')[0].encode()
+    if target.exists() and not (target.is_file() and target.read_bytes().startswith(start)):
+        raise ValueError(
+            f"{target} must be an earlier text of TensorRT's command lines to be replaced, but is another file: give "
+            'another name, or remove it.'
+        )
     return target
 
 

@@ -95,7 +95,9 @@ class Exportable(nn.Module):
                 'export its backbone as a feature pyramid instead.'
             )
         channels = _info(self.network, 'channels') or [m.shape[1] for m in maps]
-        self._last = tuple(m.shape[1] != c and m.shape[-1] == c for m, c in zip(maps, channels, strict=True))
+        # shapes alone do not tell where a map has as many rows as channels: timm says what it gives
+        said = str(getattr(self.network, 'output_fmt', 'NCHW')).endswith('NHWC')
+        self._last = tuple(m.shape[-1] == c and (said or m.shape[1] != c) for m, c in zip(maps, channels, strict=True))
         if len(self.strides) != len(maps):
             heights = [m.shape[1 if last else 2] for m, last in zip(maps, self._last, strict=True)]
             self.strides = tuple(max(1, round(example.shape[-2] / height)) for height in heights)
