@@ -127,8 +127,9 @@ def test_pyramid_of_any_size(name: str, tmp_path: Path) -> None:
     assert report.outputs == tuple(f'feat_s{stride}' for stride in strides)
     assert metadata(report.path)['strides'] == strides
     checked = {check.shape for check in report.checks}
-    assert len(checked) == 2
-    assert not {(found[0], found[-2:]) for found in checked} & {(2, SIZE[1:])}
+    assert len(checked) == 3
+    assert {(found[0], found[-2:]) for found in checked if found[-2:] == SIZE[1:]} == {(1, SIZE[1:])}
+    assert 2 not in {found[0] for found in checked}  # the batch that was traced
     proto = onnx.load(report.path)
     axes = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ['batch', *model.model.input_shape()[1:-2], 'height', 'width']
@@ -223,6 +224,36 @@ def test_given_sizes_and_samples_are_compared(tmp_path: Path) -> None:
     assert {check.shape for check in report.checks} == {(1, 3, 50, 60), (3, 3, 50, 60), (2, 3, 70, 80)}
 
 
+@pytest.mark.parametrize('features', [False, True])
+def test_a_transformer_made_for_another_size(features: bool, tmp_path: Path) -> None:
+    model = timm.create_model('test_vit', img_size=96, dynamic_img_size=False, features_only=features).eval()
+    report = export_onnx(model, tmp_path / 'model.onnx', dynamic='batch')
+    assert {check.shape for check in report.checks} == {(1, 3, 96, 96), (3, 3, 96, 96)}
+    assert metadata(report.path)['input_size'] == [3, 96, 96]
+
+
+def test_a_transformer_of_any_size(tmp_path: Path) -> None:
+    model = timm.create_model('test_vit', img_size=96, dynamic_img_size=True).eval()
+    report = export_onnx(model, tmp_path / 'model.onnx')
+    assert report.dynamic == ('batch', 'height', 'width')
+    assert (1, 3, 96, 96) in {check.shape for check in report.checks}
+    assert {side % 16 for check in report.checks for side in check.shape[2:]} == {0}
+    x = torch.randn(2, 3, 64, 112)
+    assert compare_tensors(model(x).detach().numpy(), run(report.path, x)[0]) <= 1e-4
+
+
+def test_what_agrees_at_other_sizes_only_is_found(tmp_path: Path) -> None:
+    """The file is traced at 128 x 160 whatever it is meant for."""
+
+    class Special(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) * (2 if x.shape[2:] == (64, 64) else 1)
+
+    with pytest.raises(Disagreement, match=r'at input shape \(1, 3, 64, 64\)'):
+        export_onnx(Special().eval(), tmp_path / 'model.onnx', input_size=(3, 64, 64))
+    assert not list(tmp_path.iterdir())
+
+
 # A file that disagrees
 
 
@@ -313,6 +344,8 @@ def test_wrong_models(tmp_path: Path) -> None:
     refuse(nn.Flatten(0).eval(), 'normalize=True needs mean and std', normalize=True)
     fixed = timm.create_model('deit_tiny_patch16_224').eval()
     refuse(fixed, r"224 x 224 pixels alone: give dynamic='batch'", input_size=None)
+    fixed = timm.create_model('test_vit', img_size=96, dynamic_img_size=False).eval()
+    refuse(fixed, '96 x 96 pixels alone', input_size=(3, 64, 64))
 
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> dict[str, int]:
@@ -371,6 +404,7 @@ def test_weights_of_a_file_have_its_licence_and_hash(tmp_path: Path) -> None:
         (['-m', 'resnet10t', '--features', '--num-classes', '3'], 'has no effect with --features'),
         (['-m', 'resnet10t', '--opset', '7'], 'opset must lie between'),
         (['-m', 'resnet10t', '-o', 'nowhere/model.onnx'], 'a folder that exists'),
+        (['-m', 'deit_tiny_patch16_224', '--img-size', '96'], 'give --dynamic batch or --static, and no other'),
         (['--config', 'configs/detection/retinanet_lsnet_t_fpn_bccd.py'], 'needs --checkpoint'),
     ],
 )

@@ -35,6 +35,14 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
     import score  # type: ignore[no-redef]
 
 DYNAMIC = {'all': True, 'batch': 'batch', 'none': False}
+FLAGS = {  # what the package tells to give -> the same on the command line, the longest first
+    "dynamic='batch' or False": '--dynamic batch or --static',
+    "dynamic='batch'": '--dynamic batch',
+    'dynamic=False': '--static',
+    'fused=False': '--no-fuse',
+    'input_size=(3, height, width)': '--img-size HEIGHT WIDTH',
+    'other input_size': 'other --img-size',
+}
 IMAGES = 16  # pictures that are taken if nobody says how many
 
 
@@ -115,6 +123,8 @@ def main(args: list[str] | None = None) -> int:
         sentence = ' '.join(str(error).split()) if own else mm_config.explain(error)
         if sentence is None:
             raise
+        for words, flags in FLAGS.items():
+            sentence = sentence.replace(words, flags)
         print(f'export.py: {sentence}', file=sys.stderr)
         return 2
     return 0

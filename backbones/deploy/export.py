@@ -6,6 +6,7 @@ Four kinds of model are told apart by what they give: one tensor (`output`), a p
 """
 
 import copy
+import math
 import os
 import re
 import warnings
@@ -24,6 +25,7 @@ from torch import nn
 
 from ..layers.mixed_lif import images_apart
 from ..layers.spiking import clip_steps
+from . import sizes
 from .beside import beside, writing
 from .card import card_path, check_target, describe_file, place
 from .detector import is_detector
@@ -112,8 +114,9 @@ def export_onnx(
     """Export a classifier, a feature pyramid, a whole detector or segmentor, and compare the file with the model.
 
     The file is written beside `path` and renamed when ONNX Runtime gives what PyTorch gives, at two batches and two
-    sizes other than the traced ones (where these are free), and when the fused model gives in float64 what the model
-    gives. It holds plain ONNX operators only. Its card, a JSON file of the same name, is written with it.
+    sizes other than the traced ones (where these are free) and at the size that it is meant for, and when the fused
+    model gives in float64 what the model gives. It holds plain ONNX operators only. Its card, a JSON file of the same
+    name, is written with it.
 
     Args:
         model: A float32 model in eval mode; it stays as it is. Neurons that mix the images of a batch keep them
@@ -131,7 +134,7 @@ def export_onnx(
         classes: Names of the classes, for the metadata; the model's own if None.
         metadata: Further entries, or other values for those that are written anyway (model, tag, licence, ...).
         check: Run and compare the file.
-        check_sizes: (height, width) to compare at where they are free; two odd sizes if None.
+        check_sizes: (height, width) to compare at where they are free; two others and that of `input_size` if None.
         samples: Pictures (N, C, H, W) as the file takes them, to compare at too.
         tolerance: Largest error of an output, relative to its largest value.
         argmax: A segmentor gives the class of each pixel in place of logits.
@@ -160,7 +163,7 @@ def export_onnx(
             'that the first has suppressed: leave nms as it is.'
         )
     what = {'argmax': argmax, 'nms': nms}
-    size = _input_size(model, input_size, dynamic)
+    size = sizes.input_size(model, input_size, dynamic)
     _check_arguments(model, path, batch_size, dynamic, opset, facts if normalize else None)
     network = (fuse(model) if fused else copy.deepcopy(model)).cpu()
     steps = clip_steps(network)
@@ -179,7 +182,8 @@ def export_onnx(
     )
     onnx.helper.set_model_props(proto, as_text({**facts, **(metadata or {})}))
     inputs = _inputs(module, shape, axes, check_sizes) if check else []
-    fusion = _check_fused(model, (1, *steps, size[0], *inputs[-1].shape[-2:])) if check and fused else []
+    least = min((picture.shape[-2:] for picture in inputs), key=math.prod, default=())
+    fusion = _check_fused(model, (1, *steps, size[0], *least)) if check and fused else []
     shown = [] if samples is None or not check else _parts(samples.float(), None if axes else batch_size)
     inputs += shown
     drift = {}
@@ -264,27 +268,6 @@ def _check_arguments(
         )
 
 
-def _input_size(model: nn.Module, given: Sequence[int] | None, dynamic: Dynamic) -> tuple[int, int, int]:
-    """(channels, height, width) as given, else as the model says."""
-    cfg = pretrained_cfg(model)
-    own = () if is_detector(model) or is_segmentor(model) else tuple(cfg.get('input_size') or ())
-    made_for: Any = getattr(model, 'img_size', None)
-    if own and cfg.get('fixed_input_size') and isinstance(made_for, tuple):
-        own = (own[0], *made_for)  # ours may have been made, or made anew, for another size
-    size = tuple(int(side) for side in given or own)
-    if len(size) != 3 or min(size) < 1:
-        raise ValueError(
-            f'input_size must be (channels, height, width), but got {given}'
-            + ('.' if given else ' and the model does not know its own: give input_size=(3, height, width).')
-        )
-    if own and cfg.get('fixed_input_size') and (dynamic is True or size[1:] != own[1:]):
-        raise ValueError(
-            f'{cfg.get("architecture", "This model")} takes pictures of {own[1]} x {own[2]} pixels alone: '
-            "give dynamic='batch' or dynamic=False, and no other input_size."
-        )
-    return size  # type: ignore[return-value]
-
-
 def _versions() -> dict[str, str]:
     from .. import __version__
 
@@ -293,12 +276,8 @@ def _versions() -> dict[str, str]:
 
 def _trace(module: Exportable, shape: tuple[int, ...], axes: dict[int, str], opset: int) -> onnx.ModelProto:
     """The graph of the module with its axes named, cleaned of everything but operators and constants."""
-    if (
-        len(axes) > 1
-    ):  # every map of the trace must be larger than 1 x 1, and no side equal to another: else they are fixed
-        least = 4 * max(module.strides, default=32)
-        height, width = (max(side, least) for side in shape[-2:])
-        shape = (*shape[:-2], height, width + least // 4 if width == height else width)
+    if len(axes) > 1:
+        shape = (*shape[:-2], *sizes.traced_size(module, *shape[-2:]))
     free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     # shapes of symbols are dearer to take out of the tracer's cache than to work out again
     cached = torch._dynamo.config.patch(fake_tensor_cache_enabled=not axes)
@@ -399,39 +378,25 @@ def _without_kernel(kinds: set[str], opset: int) -> list[str]:
 
 
 def _inputs(
-    module: Exportable, shape: tuple[int, ...], axes: dict[int, str], sizes: Sequence[tuple[int, int]] | None
+    module: Exportable, shape: tuple[int, ...], axes: dict[int, str], given: Sequence[tuple[int, int]] | None
 ) -> list[torch.Tensor]:
-    """Random pictures of other batches and sizes than the traced ones, as far as these are free."""
+    """Random pictures, as far as these are free, of other batches than the traced one, and of other sizes and its own.
+
+    The size that the file is meant for is not always that of the trace.
+    """
     generator = torch.Generator().manual_seed(0)
     batch, *inner, height, width = shape
     batches = [b for b in (1, 3, 2) if b != batch][:2] if axes else [batch]
     if len(axes) < 2:
-        sizes = [(height, width)]
-    elif sizes is None:
-        sizes = _other_sizes(module, (1, *inner), height, width)
-    count = max(len(batches), len(sizes))
-    shapes = [(batches[i % len(batches)], *inner, *sizes[i % len(sizes)]) for i in range(count)]
+        given = [(height, width)]
+    elif given is None:
+        given = [*sizes.other_sizes(module, (1, *inner), height, width), (height, width)]
+    count = max(len(batches), len(given))
+    shapes = [(batches[i % len(batches)], *inner, *given[i % len(given)]) for i in range(count)]
     pictures = [torch.randn(shape, generator=generator) for shape in shapes]
     if 'dets' in module.names:
         pictures = [_with_boxes(module, picture) for picture in pictures]
     return [(picture - module.shift) / module.factor for picture in pictures] if module.normalize else pictures
-
-
-@torch.no_grad()
-def _other_sizes(module: Exportable, lead: tuple[int, ...], height: int, width: int) -> list[tuple[int, int]]:
-    """Two sizes other than the traced one: odd if a detector's neck takes these, else multiples of its strides."""
-    sizes = [
-        (max(33, height * 3 // 5) | 1, max(33, width * 4 // 5) | 1),
-        (max(48, height // 2), max(40, width // 2)),
-    ]
-    if module.kind == 'detector':
-        try:
-            for size in sizes:
-                module.network(torch.zeros(*lead, *size))
-        except RuntimeError:
-            step = max(module.strides)
-            sizes = [(-(-h // step) * step, -(-w // step) * step) for h, w in sizes]
-    return sizes
 
 
 @torch.no_grad()
