@@ -1,6 +1,7 @@
-"""Time and memory of models and of operators (aggregation, transforms), side by side in one run.
+"""Time and memory of models and of operators (aggregation, transforms, neurons), side by side in one run.
 
     python tools/benchmark.py --models lsnet_t --batch-size 1 16
+    python tools/benchmark.py --models lsnet_t --input-size 3 224 224 --input-size 3 320 480
     python tools/benchmark.py --models lsnet_t --against ../reference.py:lsnet_t --markdown docs/benchmarks.md
 
 Candidates: `eager` (PyTorch as it is), `channels_last` (the same, weights and pictures with their channels last),
@@ -25,23 +26,28 @@ import torch
 
 if __package__:
     from tools import benchmark_models as candidates
-    from tools import benchmark_operators, pictures
+    from tools import benchmark_operators, files, pictures
     from tools import benchmark_report as report
     from tools.models import check_name
 else:  # run as a script: this folder is on the path
     import benchmark_models as candidates
     import benchmark_operators
     import benchmark_report as report
+    import files
     import pictures
     from models import check_name
 
 MODEL_TASKS = ('forward', 'training')
-OPERATOR_TASKS = ('operator', 'transform')
+OPERATOR_TASKS = ('operator', 'transform', 'neuron')
 CANDIDATES = (*candidates.TRAINED, 'fused', 'compiled', *candidates.RUNTIMES)
 TASKS = (*MODEL_TASKS, *OPERATOR_TASKS)
 CALIBRATED = 16  # pictures that int8 candidates are quantised on
+COMPARED = 4  # of them, that they are compared with eager on
 TOLERANCE = 1e-3  # largest difference of two candidates' outputs, relative to the largest output
 SPIKING = 1e-2  # the same of spiking networks, for the mean difference
+RELATED = 0.5  # smallest cosine of an int8 candidate's output with eager's
+# the default of --models: LSNet, and the smallest Max-Former, Spikformer and QKFormer
+DEFAULT = ('lsnet_t', 'lsnet_s', 'lsnet_b', 'max_former_cifar', 'spikformer_4_384_cifar', 'qkformer_cifar')
 
 
 def _compare(calls: dict[str, Callable[[], object]], what: str, spiking: bool = False) -> None:
@@ -61,6 +67,23 @@ def _compare(calls: dict[str, Callable[[], object]], what: str, spiking: bool = 
             raise ValueError(
                 f'{what}: outputs of {name} differ from {first} by {error:.1e} relative, over {limit:.0e}.'
             )
+
+
+def _cosines(calls: dict[str, Callable[[], Any]], what: str, spiking: bool) -> dict[str, float]:
+    """Cosine of the output of each int8 candidate with eager's; refuse to time what has nothing to do with it.
+
+    Of spiking networks it is only told: 8 bits move spikes, which may turn the output of an untrained one.
+    """
+    found = {}
+    for name in (name for name in calls if name.endswith('_int8')):
+        output, wanted = calls[name]().flatten().double(), calls['eager']().flatten().double()
+        cosine = found[name] = float(torch.nn.functional.cosine_similarity(output, wanted, 0))
+        if not output.isfinite().all() or (not cosine >= RELATED and not spiking):
+            raise ValueError(
+                f'{what}: the output of {name} has a cosine of {cosine:.2f} with that of eager and must be finite and '
+                f'have {RELATED} at least, to be worth timing: leave {name} out.'
+            )
+    return found
 
 
 def _rows(
@@ -86,7 +109,7 @@ def _rows(
             model=case.label,
             candidate=case.candidate,
             batch_size=case.batch,
-            img_size='x'.join(map(str, case.size)),
+            img_size=_size_text(case),
             samples_per_sec=case.batch / timing.median,
             step_time=timing.median * 1e3,
             step_time_q1=timing.quartiles[0] * 1e3,
@@ -105,6 +128,13 @@ def _rows(
     return rows
 
 
+def _size_text(case: candidates.Case) -> str:
+    """As timm's results have it: the side of a square picture, else H x W; of an operator's input all axes."""
+    if case.operator is None and case.size[-1] == case.size[-2]:
+        return str(case.size[-1])
+    return 'x'.join(map(str, case.size if case.operator is not None else case.size[-2:]))
+
+
 def _trained(options: argparse.Namespace) -> list[str]:
     """Candidates that can be trained: re-parameterised models and files only run."""
     return [name for name in options.candidates if name in (*candidates.TRAINED, 'reference')]
@@ -120,14 +150,14 @@ def _sizes(name: str, given: list[int] | None, num_steps: int | None) -> tuple[t
 
 
 def _model_rows(
-    name: str, num_steps: int | None, options: argparse.Namespace, folder: Path, bar: Any
+    name: str, num_steps: int | None, given: list[int] | None, options: argparse.Namespace, folder: Path, bar: Any
 ) -> list[report.Row]:
-    """All rows of one model, at one number of time steps."""
+    """All rows of one model, at one number of time steps and one size of pictures."""
     from backbones.deploy.spikes import neurons
     from backbones.profile import count_macs
 
     onnx = str(folder / f'{name}.onnx') if set(candidates.RUNTIMES) & set(options.candidates) else None
-    picture, size = _sizes(name, options.input_size, num_steps)
+    picture, size = _sizes(name, given, num_steps)
     case = candidates.Case(
         'forward', name, 'eager', 1, size, options.threads, options.against, onnx, num_steps=num_steps
     )
@@ -140,9 +170,10 @@ def _model_rows(
         from backbones.deploy import export_onnx
 
         export_onnx(models['eager'], onnx, input_size=picture, dynamic='batch', check=False)  # compared below
-        if options.calibration:
-            _quantize(models['eager'], onnx, picture, options)
-    rows = []
+    rows, spiking, cosines = [], bool(neurons(models['eager'])), {}
+    if onnx and options.calibration:
+        calls = _quantize(models['eager'], onnx, picture, options)
+        cosines = _cosines(calls, case.label, spiking)
     for batch, task in itertools.product(options.batch_size, MODEL_TASKS):
         if task in options.tasks:
             names = options.candidates if task == 'forward' else _trained(options)
@@ -150,18 +181,29 @@ def _model_rows(
             calls = {c.candidate: candidates.call_of(c, models) for c in cases}
             if task == 'forward':
                 exact = {name: call for name, call in calls.items() if not name.endswith('_int8')}
-                _compare(exact, f'{case.label} at batch {batch}', bool(neurons(models['eager'])))
+                _compare(exact, f'{case.label} at batch {batch}', spiking)
             bar.say(f'{case.label}, {task}, batch {batch}')
-            rows += [replace(row, **facts) for row in _rows(cases, calls, options, bar)]
+            found = _rows(cases, calls, options, bar)
+            rows += [replace(row, **facts, cosine=cosines.get(row.candidate)) for row in found]
     return rows
 
 
-def _quantize(model: torch.nn.Module, onnx: str, size: Sequence[int], options: argparse.Namespace) -> None:
-    """Write the int8 form of a file."""
+def _quantize(
+    model: torch.nn.Module, onnx: str, size: Sequence[int], options: argparse.Namespace
+) -> dict[str, Callable[[], object]]:
+    """Write the int8 form of a file, and give calls of it and of the model on a few of the real pictures.
+
+    The noise that is timed lies outside of the ranges that pictures have, so that integers cannot hold it.
+    """
     from backbones.deploy.quantize import quantize
 
     images = pictures.load(model, pictures.find('--calibration', options.calibration, CALIBRATED), size=size)
-    quantize(onnx, candidates.int8_file(onnx), [image[None].numpy() for image in images])
+    file = candidates.int8_file(onnx)
+    quantize(onnx, file, [image[None].numpy() for image in images])
+    few = torch.stack(list(images[:COMPARED]))
+    names = [name for name in options.candidates if name.endswith('_int8')]
+    calls = {name: candidates.RUNTIMES[name](file, few, options.threads) for name in names}
+    return {'eager': candidates.forward(model, few), **calls}
 
 
 def _operator_rows(kind: str, options: argparse.Namespace, bar: Any) -> list[report.Row]:
@@ -175,7 +217,8 @@ def _operator_rows(kind: str, options: argparse.Namespace, bar: Any) -> list[rep
             for candidate in operator.forms
         ]
         calls = {case.candidate: candidates.operator_call(case) for case in cases}
-        _compare({n: lambda call=call: _first(call()) for n, call in calls.items()}, f'{task} at batch {batch}')
+        firsts = {n: lambda call=call: _first(call()) for n, call in calls.items()}
+        _compare(firsts, f'{task} at batch {batch}', spiking=kind == 'neuron')
         bar.say(f'{operator.name}, {"x".join(map(str, size))}, {task}, batch {batch}')
         rows += _rows(cases, calls, options, bar)
     return rows
@@ -207,7 +250,7 @@ def _run(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    per_batch = len(options.models) * len(options.num_steps) * (
+    per_batch = len(options.models) * len(options.num_steps) * len(options.input_size) * (
         ('forward' in options.tasks) * (options.rounds + len(options.candidates))
         + ('training' in options.tasks) * (options.rounds + len(_trained(options)))
     ) + sum(
@@ -228,21 +271,31 @@ def _run(
                 rows += _operator_rows(kind, options, bar)
                 keep(rows)
         if set(MODEL_TASKS) & set(options.tasks):
-            for name, num_steps in itertools.product(options.models, options.num_steps):
+            for name, num_steps, size in itertools.product(options.models, options.num_steps, options.input_size):
                 try:
-                    rows += _model_rows(name, num_steps, options, Path(folder), bar)
-                    keep(rows)
-                except ValueError as error:  # noqa: PERF203
-                    if len(options.models) == 1:
-                        raise
-                    failed.append(f'{name} is left out: {error}')  # hours of others' timings are not lost for it
+                    found = _model_rows(name, num_steps, size, options, Path(folder), bar)
+                except Exception as error:  # whatever it is, hours of others' timings are not lost for it
+                    which = size if len(options.input_size) > 1 else None
+                    failed.append(_left_out(candidates.label(name, num_steps), which, error))
+                    continue
+                rows += found
+                keep(rows)
     return rows, max((share for share in bar.shares if share is not None), default=None), failed
+
+
+def _left_out(label: str, size: list[int] | None, error: Exception) -> str:
+    """Why a model is left out, in a sentence."""
+    at = f' at --input-size {" ".join(map(str, size))}' if size else ''
+    if isinstance(error, ValueError | ImportError | OSError):  # sentences of ours, and what they are said with
+        return f'{label}{at} is left out: {" ".join(str(error).split())}'
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f'{label}{at} is left out, since it does not run: {reason}'
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='benchmark.py', description='Time and memory of models, side by side.')
     add = parser.add_argument
-    add('--models', '-m', nargs='+', default=['lsnet_t', 'lsnet_s', 'lsnet_b'], metavar='NAME')
+    add('--models', '-m', nargs='+', default=DEFAULT, metavar='NAME', help=f'default: {" ".join(DEFAULT)}')
     add(
         '--num-steps', nargs='+', type=int, default=[None], help='time steps T of spiking networks (default: their own)'
     )
@@ -252,7 +305,8 @@ def _parser() -> argparse.ArgumentParser:
         'builds a reference implementation (default: the function named as the model)')  # fmt: skip
     add('--calibration', metavar='FOLDER', help='real pictures that the int8 candidates are quantised on')
     add('--batch-size', '-b', nargs='+', type=int, default=[1, 16], metavar='N')
-    add('--input-size', nargs=3, type=int, metavar=('C', 'H', 'W'), help="default: each model's own")
+    add('--input-size', nargs=3, type=int, action='append', metavar=('C', 'H', 'W'),
+        help="size of the pictures, repeatable (default: each model's own)")  # fmt: skip
     add('--threads', type=int, default=2, help='threads of every candidate (default 2)')
     add('--rounds', type=int, default=15, help='timed rounds (default 15)')
     add('--no-memory', action='store_true', help='time only')
@@ -265,12 +319,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from backbones.deploy.spikes import neurons
+
+    for name in ('models', 'num_steps', 'candidates', 'batch_size'):  # what is said twice is measured once
+        setattr(options, name, list(dict.fromkeys(getattr(options, name))))
+    options.input_size = [list(size) for size in dict.fromkeys(map(tuple, options.input_size or ()))]
     for name in ('threads', 'rounds'):
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} must be at least 1, but is {getattr(options, name)}.')
     for name in ('batch_size', 'input_size', 'num_steps'):
-        if min((n for n in getattr(options, name) or () if n is not None), default=1) < 1:
+        numbers = itertools.chain(*(n if isinstance(n, list) else [n] for n in getattr(options, name)))
+        if min((n for n in numbers if n is not None), default=1) < 1:
             raise ValueError(f'--{name.replace("_", "-")} must be positive, but is {getattr(options, name)}.')
+    options.input_size = options.input_size or [None]
     if options.results_file and options.results_file.suffix not in ('.json', '.csv'):
         raise ValueError(f'--results-file must end in .json or .csv, but is {options.results_file}.')
     int8 = any(name.endswith('_int8') for name in options.candidates)
@@ -288,10 +349,23 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError('--against with several --models takes the file alone; its functions are named as the models.')
     for name in options.models:
         check_name(name, '--models')
+        if options.num_steps != [None] and not neurons(candidates.build(name, None)):
+            raise ValueError(f'--num-steps is for spiking networks, but {name} is none: leave one of them out.')
+    _check_targets(options)
     if 'eager' not in options.candidates:
         options.candidates = ['eager', *options.candidates]
     if options.against:
         options.candidates = [*options.candidates, 'reference']
+
+
+def _check_targets(options: argparse.Namespace) -> None:
+    """Refuse before the measuring what cannot be written after it."""
+    for option in ('results_file', 'plot', 'markdown'):
+        if path := getattr(options, option):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.check(str(path), f'--{option.replace("_", "-")}')
+    if options.markdown:
+        report.split(options.markdown, options.section)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -311,22 +385,25 @@ def main(args: list[str] | None = None) -> int:
     try:
         _check(options)
         torch.set_num_threads(options.threads)
-        facts = report.facts(command, options.threads, options.rounds)
+        others = ['openvino'] if any(name.startswith('openvino') for name in options.candidates) else []
+        facts = report.facts(command, options.threads, options.rounds, others)
 
         def keep(rows: list[report.Row]) -> None:
             if options.results_file:
                 report.write_results(options.results_file, rows, facts)
 
         rows, facts['taken_by_others'], failed = _run(options, keep)
+        for reason in failed:
+            print(f'benchmark.py: {reason}', file=sys.stderr)
+        if not rows:  # what an earlier run wrote stays
+            return 2
         keep(rows)
         report.show(rows)
         report.warn(facts)
-        if options.plot:
+        if options.plot and any(row.task == 'forward' for row in rows):  # else operators alone ran
             report.write_plot(options.plot, rows)
         if options.markdown:
             report.write_markdown(options.markdown, rows, facts, options.section)
-        for reason in failed:
-            print(f'benchmark.py: {reason}', file=sys.stderr)
         return 2 if failed else 0
     except (ValueError, ImportError, OSError) as error:
         print(f'benchmark.py: {error}', file=sys.stderr)

@@ -11,6 +11,7 @@ from torch import nn
 AGGREGATION = (64, 8, 3, 56)  # channels, groups, kernel, side of the map
 SIDES = (7, 14, 28, 56, 112)  # of the maps that are transformed
 CHANNELS = (64, 256)
+NUM_STEPS, MAPS = 4, ((96, 56, 56), (384, 14, 14))  # of the neurons
 
 Form = Callable[..., torch.Tensor]
 
@@ -86,6 +87,24 @@ def _transforms() -> Iterator[Operator]:
                 yield Operator(f'{transform} transform and back', ((channels, side, side),), forms)
 
 
+def _neurons() -> Iterator[Operator]:
+    from backbones.layers import LIF, Neuron
+    from backbones.layers.lif import lif
+
+    neuron = LIF(NUM_STEPS)
+    numbers = neuron.num_steps, neuron.tau, neuron.v_threshold, neuron.surrogate, neuron.alpha
+    forms: dict[str, Form] = {
+        'by_hand': lambda x: lif(x.flatten(0, 1), *numbers),
+        'step_by_step': lambda x: Neuron.run(neuron, x.flatten(0, 1)),  # the definition
+    }
+    for size in MAPS:
+        yield Operator('LIF neuron', ((NUM_STEPS, *size),), forms)
+
+
 def operators(task: str) -> list[Operator]:
-    """What there is to time for a task, 'operator' (small-kernel aggregation) or 'transform' (spectral transforms)."""
-    return list({'operator': _aggregation, 'transform': _transforms}[task]())
+    """What there is to time for a task.
+
+    Args:
+        task: 'operator' (small-kernel aggregation), 'transform' (spectral transforms) or 'neuron' (LIF, all steps).
+    """
+    return list({'operator': _aggregation, 'transform': _transforms, 'neuron': _neurons}[task]())

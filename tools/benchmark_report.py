@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -24,9 +24,13 @@ HOW = """\
   are. At batch 1 BatchNorm uses its running statistics, because the one in the head has one value for each channel.
 - Peak memory is of one call in a fresh process, above the process with model and input loaded. Allocated: tensors of
   torch's CPU allocator, exact. Resident: growth that the system sees, which also holds what libraries allocate.
-- All candidates of a model hold the same weights, and their outputs were compared before they were timed."""
+- All candidates of a model hold the same weights. Outputs of the forward pass were compared before they were timed, but
+  for those in 8-bit integers, of which the cosine with the output of `eager` on real pictures is given. Training steps
+  of models were not compared. Of operators the output was, or the gradient of the first input.
+- OpenVINO compiles a file for the batch and the size that are timed, ONNX Runtime takes it with a free batch.
+  `compiled` is compiled anew for each batch and each size, and its memory is not measured."""
 
-BASES = ('eager', 'reference', 'unfold', 'fft')  # candidates that others are compared with
+BASES = ('eager', 'reference', 'unfold', 'fft', 'step_by_step')  # candidates that others are compared with
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Row:
     resident_mb: float | None = None
     param_count: float | None = None  # millions
     gmacs: float | None = None  # of one image
+    cosine: float | None = None  # of an int8 candidate's output with eager's
     ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     memory_ratios: dict[str, float] = field(default_factory=dict)
     operators: dict[str, float] = field(default_factory=dict)  # share of the time; filled on request
@@ -63,6 +68,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     'Images/s': lambda row: f'{row.samples_per_sec:.1f}',
     'Allocated (MB)': lambda row: '' if row.allocated_mb is None else f'{row.allocated_mb:.1f}',
     'Resident (MB)': lambda row: '' if row.resident_mb is None else f'{row.resident_mb:.1f}',
+    'Cosine': lambda row: '' if row.cosine is None else f'{row.cosine:.4f}',
 }
 
 
@@ -114,11 +120,18 @@ def show(rows: list[Row]) -> None:
     console.print(HOW, style='dim', highlight=False)
 
 
-def facts(command: str, threads: int, rounds: int) -> dict[str, Any]:
-    """When, where and how."""
+def facts(command: str, threads: int, rounds: int, packages: Sequence[str] = ()) -> dict[str, Any]:
+    """When, where and how.
+
+    Args:
+        command: That makes the same again.
+        threads: Of every candidate.
+        rounds: That were timed.
+        packages: That had a part in it, beside those that always have.
+    """
     from backbones.measure import machine, versions
 
-    found = {'date': date.today().isoformat(), 'machine': machine(), 'versions': versions()}
+    found = {'date': date.today().isoformat(), 'machine': machine(), 'versions': {**versions(), **versions(packages)}}
     return {**found, 'threads': threads, 'rounds': rounds, 'command': command}
 
 
@@ -133,36 +146,43 @@ def warn(facts: dict[str, Any]) -> None:
 
 
 def write_results(path: Path, rows: list[Row], facts: dict[str, Any]) -> None:
-    """JSON with everything, or CSV with one line for each row."""
+    """JSON with everything, or CSV with one line for each row, which also says when, where and how."""
     if path.suffix == '.json':
         text = json.dumps({**facts, 'rows': [asdict(row) for row in rows]}, indent=1) + '\n'
     else:
         file = io.StringIO()
         bases = [base for base in BASES if any(row.candidate == base for row in rows)]
         flat = [name for name in Row.__dataclass_fields__ if not name.endswith(('ratios', 'operators'))]
+        where = {name: facts[name] for name in ('date', 'machine', 'threads', 'rounds')}
+        where['versions'] = _versions(facts)
         writer = csv.writer(file, lineterminator='\n')
-        writer.writerow([*flat, *(f'{what}_ratio_{base}' for base in bases for what in ('time', 'memory'))])
+        writer.writerow([*flat, *(f'{what}_ratio_{base}' for base in bases for what in ('time', 'memory')), *where])
         for row in rows:
             ratios = [(row.ratios.get(base, ('',))[0], row.memory_ratios.get(base, '')) for base in bases]
             cells = [getattr(row, name) for name in flat] + [cell for pair in ratios for cell in pair]
+            cells += where.values()
             writer.writerow([round(cell, 4) if isinstance(cell, float) else cell for cell in cells])
         text = file.getvalue()
-    _write(path, text)
+    files.write(path, text)
+
+
+def _versions(facts: dict[str, Any]) -> str:
+    return ', '.join(f'{name} {version}' for name, version in facts['versions'].items())
 
 
 def write_plot(path: Path, rows: list[Row]) -> None:
     """Latency of the forward pass against parameters at the smallest batch, one colour for each candidate."""
     mine = [row for row in rows if row.task == 'forward' and row.param_count]
     mine = [row for row in mine if row.batch_size == min(row.batch_size for row in mine)]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    sizes = len({row.img_size for row in mine}) > 1
     with plots.subplots(str(path), figsize=(9, 6)) as axes:
         for candidate in dict.fromkeys(row.candidate for row in mine):
             found = [row for row in mine if row.candidate == candidate]
             axes.scatter([row.param_count for row in found], [row.step_time for row in found], s=18, label=candidate)
-        for model in dict.fromkeys(row.model for row in mine):
-            lowest = min((row for row in mine if row.model == model), key=lambda row: row.step_time)
-            place = (lowest.param_count, lowest.step_time)
-            axes.annotate(model, place, (3, -9), textcoords='offset points', fontsize=6)
+        for place in dict.fromkeys((row.model, row.img_size) for row in mine):
+            lowest = min((row for row in mine if (row.model, row.img_size) == place), key=lambda row: row.step_time)
+            name = ', '.join(place) if sizes else lowest.model
+            axes.annotate(name, (lowest.param_count, lowest.step_time), (3, -9), textcoords='offset points', fontsize=6)
         axes.set(xscale='log', yscale='log', xlabel='parameters (millions)')
         axes.set(ylabel=f'latency (ms), batch {mine[0].batch_size}')
         axes.grid(alpha=0.3, which='both')
@@ -170,23 +190,34 @@ def write_plot(path: Path, rows: list[Row]) -> None:
         axes.legend()
 
 
+def split(path: Path, title: str) -> tuple[str, str, str, str]:
+    """What a file holds before our marks, the marks, and what it holds behind them.
+
+    Raises:
+        ValueError: The mark of the beginning stands there without that of the end: who knows what is ours.
+    """
+    begin, end = (f'<!-- tools/benchmark.py: {word}{f" {title}" if title else ""} -->' for word in ('begin', 'end'))
+    old = path.read_text(encoding='utf-8') if path.exists() else '# Benchmarks\n\n'
+    before, found_begin, rest = old.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if found_begin and not found_end:
+        raise ValueError(f'--markdown: {path} has the mark {begin} without {end} behind it: put it behind our tables.')
+    return before, begin, end, after
+
+
 def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: str = '') -> None:
     """Replace what lies between our marks, or add it at the end; everything else in the file stays.
 
     A title makes marks of its own, and a heading. How it is measured is said once in a file.
     """
-    begin, end = (f'<!-- tools/benchmark.py: {word}{f" {title}" if title else ""} -->' for word in ('begin', 'end'))
-    old = path.read_text(encoding='utf-8') if path.exists() else '# Benchmarks\n\n'
-    before, found_begin, rest = old.partition(begin)
-    after = rest.partition(end)[2] if found_begin else ''
-    found = ', '.join(f'{name} {version}' for name, version in facts['versions'].items())
+    before, begin, end, after = split(path, title)
     taken = facts.get('taken_by_others')
     shared = '' if taken is None else f' Others took at most {taken:.0%} of the processors.'
     parts = [
         begin,
         *([f'## {title}'] if title else []),
-        f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; {found}.'
-        + shared,
+        f'{facts["date"]}, {facts["machine"]}; threads: {facts["threads"]}, rounds: {facts["rounds"]}; '
+        f'{_versions(facts)}.{shared}',
         f'```\n{facts["command"]}\n```',
         *([] if HOW in before + after else [HOW]),
     ]
@@ -197,9 +228,4 @@ def write_markdown(path: Path, rows: list[Row], facts: dict[str, Any], title: st
     if lines := profiles(rows):
         parts += ["### Where the time goes, by torch's profiler", '\n'.join(lines)]
     section = '\n\n'.join([*parts, end])
-    _write(path, before.rstrip() + '\n\n' + section + (after or '\n'))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, text)
+    files.write(path, before.rstrip() + '\n\n' + section + (after or '\n'))
