@@ -518,6 +518,56 @@ def test_never_writes_over_what_it_reads(
     assert sorted(path.name for path in folder.rglob('*') if path.is_file()) == ['a.bmp', 'mine.png']
 
 
+def test_never_writes_over_what_it_did_not_write(
+    classifier: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What lies in the output folder is only replaced where the results of an earlier run lie there too."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    Image.open(picture).save(folder / 'b.bmp')
+    command = (classifier, folder / 'b.bmp', '--output', folder)
+    for name, text in [('results.json', '{"images": [{"width": 1, "height": 1}]}'), ('b.bmp.png', 'a picture')]:
+        (folder / name).write_text(text)
+        refuse(capsys, f'{name} would be', *command)
+        assert (folder / name).read_text() == text
+        (folder / name).unlink()
+    for _ in range(2):
+        assert edge.main([str(word) for word in command]) == 0
+    assert {path.name for path in folder.iterdir()} == {'b.bmp', 'b.bmp.png', 'results.json'}
+
+
+def test_a_run_that_is_stopped_may_be_repeated(
+    classifier: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where nothing could be written at its end."""
+    whole, written = edge._save, []
+
+    def save(path: Path, what: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        whole(path, what)
+
+    monkeypatch.setattr(edge, '_save', save)
+    command = [str(classifier), str(picture), '--output', str(tmp_path / 'out')]
+    with pytest.raises(KeyboardInterrupt):
+        edge.main(command)
+    assert written == ['results.json', 'picture.png']
+    monkeypatch.undo()
+    assert edge.main(command) == 0
+
+
+def test_each_picture_has_a_drawing_of_its_own(
+    classifier: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for name in ('a.bmp', 'a.bmp.png'):
+        Image.open(picture).save(folder / name)
+    refuse(capsys, 'a.bmp.png: rename one of them', classifier, folder, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_own_drawings_are_no_pictures(classifier: Path, picture: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'pictures'
     folder.mkdir()
@@ -561,6 +611,7 @@ def test_mistakes_are_sentences(classifier: Path, picture: Path, tmp_path: Path,
     refuse(capsys, 'there is no picture', classifier, tmp_path / 'nothing')
     refuse(capsys, 'in it.', classifier, classifier.parent)
     refuse(capsys, '--score-threshold must lie in', classifier, picture, '--score-threshold', 2)
+    refuse(capsys, '--score-threshold is for detectors, but', classifier, picture, '--score-threshold', 0.3)
     file = classifier.with_suffix('.json')
     facts = json.loads(file.read_text())
     for change, message in [

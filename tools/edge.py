@@ -10,7 +10,6 @@ import argparse
 import colorsys
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
@@ -22,13 +21,9 @@ from typing import Any, NamedTuple
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
-MODES = {  # to crop and squash as timm does, with pillow's own filters; the others resize as OpenCV does
-    'crop': ('bicubic', 'bilinear'),
-    'squash': ('bicubic', 'bilinear'),
-    'keep_ratio': ('bilinear', 'bicubic'),
-    'stretch': ('bilinear', 'bicubic'),
-    'pad': ('bilinear', 'bicubic'),
-}
+# to crop and squash as timm does, with pillow's own filters; the others resize as OpenCV does
+MODES = dict.fromkeys(('crop', 'squash'), ('bicubic', 'bilinear'))
+MODES.update(dict.fromkeys(('keep_ratio', 'stretch', 'pad'), ('bilinear', 'bicubic')))
 BITS = 11  # of the weights that OpenCV resizes bytes with
 
 try:
@@ -38,7 +33,6 @@ try:
 except ImportError as missing:
     print(f'edge.py: {missing}: pip install numpy pillow onnxruntime', file=sys.stderr)
     sys.exit(2)
-
 
 Outputs = dict[str, np.ndarray]
 
@@ -56,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('model', type=Path, help='the .onnx file, with its card (.json) beside it')
     parser.add_argument('input', type=Path, help='picture or folder of pictures')
     parser.add_argument('--output', type=Path, default='outputs/edge', metavar='DIR', help='default: outputs/edge')
-    parser.add_argument('--score-threshold', type=float, default=0.3, help='leave out boxes below it (default: 0.3)')
+    parser.add_argument('--score-threshold', type=float, help='leave out boxes below it, of a detector (default: 0.3)')
     return parser
 
 
@@ -78,14 +72,18 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if not 0 <= options.score_threshold < 1:
-        raise ValueError(f'--score-threshold must lie in [0, 1), but is {options.score_threshold}.')
+    threshold = 0.3 if options.score_threshold is None else options.score_threshold
+    if not 0 <= threshold < 1:
+        raise ValueError(f'--score-threshold must lie in [0, 1), but is {threshold}.')
     model = Model(options.model)
+    if options.score_threshold is not None and model.kind != 'detector':
+        raise ValueError(f'--score-threshold is for detectors, but {options.model} is a {model.kind}: leave it out.')
     paths = _pictures(options.input, options.output)
     folder = options.input if options.input.is_dir() else options.input.parent
     targets = {path: _targets(options.output, path.relative_to(folder), model.kind) for path in paths}
     results, file = {}, options.output / 'results.json'
-    _spare([*paths, options.model, options.model.with_suffix('.json')], [file, *itertools.chain(*targets.values())])
+    read = [*paths, options.model, options.model.with_suffix('.json')]
+    _spare(read, file, [path for pair in targets.values() for path in pair])
     options.output.mkdir(parents=True, exist_ok=True)
     try:
         for path in paths:
@@ -99,15 +97,17 @@ def _run(options: argparse.Namespace) -> int:
             except ValueError as error:
                 print(f'edge.py: {path} is skipped: {" ".join(str(error).split())}', file=sys.stderr)
                 continue
-            found = model.found(outputs, prepared, image, options.score_threshold)
+            found = model.found(outputs, prepared, image, threshold)
             name = path.relative_to(folder).as_posix()
             print(f'{name}: {found.words} (prepared in {(between - start) * 1e3:.1f} ms, run in {spent * 1e3:.1f} ms)')
             results[name] = {'width': image.width, 'height': image.height, **found.record}
+            if len(results) == 1:  # whatever ends this run, the next one sees whose drawings these are
+                _save(file, results)
             for target, picture in zip(targets[path], found.pictures, strict=True):
                 _save(target, picture)
     finally:  # a full disk or Ctrl-C does not take what was found before
         if results:
-            _save(file, json.dumps(results, indent=1).encode())
+            _save(file, results)
     if not results:
         raise ValueError(f'none of the {len(paths)} pictures of {options.input} can be read and run.')
     print(f'{len(results)} pictures, {len(paths) - len(results)} skipped; look at {options.output}.')
@@ -133,14 +133,24 @@ def _targets(folder: Path, name: Path, kind: str) -> list[Path]:
     return {'pyramid': [], 'segmentor': [drawing, folder / 'classes' / other]}.get(kind, [drawing])
 
 
-def _spare(inputs: list[Path], targets: list[Path]) -> None:
-    """Refuse to write over an input, by whatever name it goes."""
-    taken = {(path.stat().st_dev, path.stat().st_ino) for path in inputs if path.exists()}
-    for target in (path for path in targets if path.exists()):
-        if (target.stat().st_dev, target.stat().st_ino) in taken:
-            raise ValueError(
-                f'nothing that is read may be overwritten, but {target} would be: give --output another folder.'
-            )
+def _spare(inputs: list[Path], file: Path, drawings: list[Path]) -> None:
+    """Refuse to write over an input, by whatever name it goes, over what is not of an earlier run, or twice."""
+    if twice := [path for path, count in Counter(drawings).items() if count > 1]:
+        raise ValueError(f'each picture needs a drawing of its own, but two would be {twice[0]}: rename one of them.')
+    own, taken = _is_ours(file), {(path.stat().st_dev, path.stat().st_ino) for path in inputs if path.exists()}
+    for target in (path for path in [file, *drawings] if path.is_file()):
+        read = (target.stat().st_dev, target.stat().st_ino) in taken
+        if read or not own:
+            what = 'that is read' if read else f'but what an earlier run wrote (and lists in {file.name})'
+            raise ValueError(f'nothing {what} may be overwritten, but {target} would be: give --output another folder.')
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether results lie there that this tool wrote."""
+    try:
+        return all({'width', 'height'} <= record.keys() for record in json.loads(file.read_bytes()).values())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _read(path: Path) -> Image.Image:
@@ -169,14 +179,16 @@ class Found(NamedTuple):
     pictures: tuple[Image.Image, ...] = ()
 
 
-def _save(path: Path, what: Image.Image | bytes) -> None:
+def _save(path: Path, what: Image.Image | dict[str, Any]) -> None:
     """All of a file or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(what, Image.Image):
+    if isinstance(what, dict):
+        data = json.dumps(what, indent=1).encode()
+    else:
         what.save(buffer := io.BytesIO(), 'PNG' if path.suffix.lower() == '.png' else 'JPEG', quality=92)
-        what = buffer.getvalue()
+        data = buffer.getvalue()
     part = path.with_name(f'.{path.name}.part')
-    part.write_bytes(what)
+    part.write_bytes(data)
     os.replace(part, path)
 
 
@@ -218,17 +230,15 @@ class Model:
             raise ValueError(f'pictures cannot be prepared as {self.origin} or {path} say: {error}') from error
 
     def _check(self, path: Path) -> None:
-        missing = [key for key in ('size', 'pixel_range', 'resize') if not self.facts.get(key)]
-        if not self.facts.get('normalize'):
-            missing += [key for key in ('mean', 'std') if not self.facts.get(key)]
-        if missing:
+        needed = ('size', 'pixel_range', 'resize', *(() if self.facts.get('normalize') else ('mean', 'std')))
+        if missing := [key for key in needed if not self.facts.get(key)]:
             raise ValueError(
                 f'neither {self.origin} nor the metadata of {path} say {", ".join(missing)}: write the file and its '
                 'card again with tools/export.py.'
             )
-        wanted = {'detector': ['dets', 'labels'], 'segmentor': [n for n in ('mask', 'logits') if n in self.names][:1]}
-        lacks = [name for name in wanted.get(self.kind, ()) if name not in self.names]
-        if self.kind not in KINDS or lacks or (self.kind == 'segmentor' and not wanted['segmentor']):
+        names = {*self.names}
+        reads = {'detector': names >= {'dets', 'labels'}, 'segmentor': not names.isdisjoint(('mask', 'logits'))}
+        if self.kind not in KINDS or not reads.get(self.kind, True):
             raise ValueError(f'{path} is a {self.kind}, but gives {", ".join(self.names)}: this tool cannot read that.')
         if not isinstance(self.classes, list):
             raise ValueError(f'classes must be a list of names, but {self.origin} or the file says {self.classes!r}.')
