@@ -487,7 +487,9 @@ def test_tool_writes_json(files: dict, tmp_path: Path, capsys: pytest.CaptureFix
     [
         (['nothing.onnx'], 'There is no file nothing.onnx'),
         (['{good}', '--runtime', 'tensort-10.3'], 'Did you mean tensorrt-10.3'),
-        (['{good}', '--json', 'nowhere/audit.json'], 'a folder that exists'),
+        (['{good}', '--json', 'nowhere/audit.json'], 'there is no folder nowhere'),
+        (['nothing.onnx', '--json', 'nowhere/audit.json'], 'there is no folder nowhere'),  # said before the work
+        (['{bad}', '{good}', '--json', '{good}'], 'would overwrite a model that is read'),
     ],
 )
 def test_tool_says_a_mistake_in_one_sentence(

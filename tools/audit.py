@@ -9,8 +9,8 @@ that every runtime asked about takes every file, 1 that one does not or that nob
 
 import argparse
 import json
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
@@ -51,9 +51,11 @@ def main(args: list[str] | None = None) -> int:
     try:
         from backbones.deploy.audit import audit
 
+        if options.json:
+            _check(options.json, options.files)
         reports = [audit(path, options.runtime) for path in options.files]
         if options.json:
-            _write(Path(options.json), reports)
+            files.write(options.json, json.dumps([report.as_dict() for report in reports], indent=1) + '\n')
         for report in reports:
             _print(report, options.verbose, options.allow_unknown)
     except (ValueError, ImportError, OSError) as error:
@@ -62,11 +64,11 @@ def main(args: list[str] | None = None) -> int:
     return 0 if all(r.passed(name, options.allow_unknown) for r in reports for name in r.runtimes) else 1
 
 
-def _write(path: Path, reports: list['AuditReport']) -> None:
-    """Beside the target, then renamed."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise ValueError(f'--json must name a file in a folder that exists, but got {path}.')
-    files.write(path, json.dumps([report.as_dict() for report in reports], indent=1) + '\n')
+def _check(target: str, inputs: list[str]) -> None:
+    """Refuse, before the work, a file that cannot be written or that is read."""
+    files.check(target, '--json')
+    if os.path.exists(target) and any(os.path.exists(path) and os.path.samefile(path, target) for path in inputs):
+        raise ValueError(f'--json {target} would overwrite a model that is read: name another file.')
 
 
 def _print(report: 'AuditReport', verbose: bool, allow_unknown: bool) -> None:

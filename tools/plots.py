@@ -1,9 +1,14 @@
 """Plots that the tools write."""
 
 import contextlib
-import os
+import io
 from collections.abc import Iterator
 from typing import Any
+
+try:
+    from tools import files
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import files  # type: ignore[no-redef]
 
 
 @contextlib.contextmanager
@@ -23,8 +28,7 @@ def subplots(path: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
     figure, axes = plt.subplots(*args, layout='constrained', **kwargs)
     try:
         yield axes
-        beside = f'{path}.part'
-        figure.savefig(beside, format='png', dpi=120)
+        figure.savefig(drawn := io.BytesIO(), format='png', dpi=120)
     finally:
         plt.close(figure)
-    os.replace(beside, path)
+    files.write(path, drawn.getvalue())
