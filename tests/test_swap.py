@@ -15,6 +15,7 @@ import safetensors.torch
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
 
 from backbones.layers import MixedLIF
@@ -90,7 +91,8 @@ def test_a_start_from_published_weights_is_not_lost_without_a_word(capsys: pytes
 
 def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
     torch.save({'state_dict': {}}, tmp_path / 'official.pth')
-    torch.save({'state_dict': {}, 'meta': {}}, tmp_path / 'own.pth')
+    log = HistoryBuffer([0.5], [1])  # which mmengine's checkpoints hold
+    torch.save({'state_dict': {}, 'meta': {}, 'message_hub': {'loss': log}}, tmp_path / 'own.pth')
     for name in ('detection/mask-rcnn_affnet_et_fpn_1x_coco', 'classification/affnet_et_imagenet'):
         path = f'configs/{name}.py'
         config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'official.pth'))
@@ -116,6 +118,71 @@ def test_classifier(name: str) -> None:
     with torch.device('meta'):
         model = MODELS.build(config.model)
     assert model.model.num_classes == 10
+
+
+CELLS = 'configs/classification/scaling_mlp_b_6_wi_512_cells.py'
+
+
+@pytest.mark.parametrize('classes', [3, 7, 1000, 0])
+def test_a_classifier_of_timm_starts_from_all_weights_but_another_head(classes: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    file = str(tmp_path / 'weights.pth')
+    torch.save(given := timm.create_model('test_resnet', num_classes=classes).state_dict(), file)
+    for path in (CELLS, 'configs/classification/lsnet_t_imagenet.py'):  # 3 and 1000 classes
+        config = mm_config.load_config(path, {}, 'test_resnet', file)
+        found = MODELS.build(config.model).model.state_dict()
+        assert len(found['fc.weight']) == config.model.num_classes
+        for key, value in found.items():
+            if not key.startswith('fc.') or classes == config.model.num_classes:
+                torch.testing.assert_close(value, given[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'poolformer_s12'])
+def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
+    """Also by timm's own classifiers of another number of classes, which take any file as they are."""
+    wrong = dict(timm.create_model('resnet18', num_classes=7).state_dict())
+    del wrong['layer1.0.conv1.weight']
+    torch.save(wrong, tmp_path / 'part.pth')
+    for file in ('checkpoints/max_former_cifar10_18e.safetensors', str(tmp_path / 'part.pth')):
+        with pytest.raises(ValueError, match=f'holds no weights of {name}'):
+            mm_config.load_config(CELLS, {}, name, file)
+
+
+def test_a_family_keeps_the_switches_of_the_recipe(capsys: pytest.CaptureFixture) -> None:
+    """And its maps' norms; sizes, and what another family has no argument for, are dropped with a word."""
+    for path, name in (
+        ('detection/mask-rcnn_swin_tiny_fpn_3x_coco', 'swin_small_patch4_window7_224'),
+        ('detection/mask-rcnn_poolformer_s12_fpn_1x_coco', 'poolformer_s24'),
+        ('detection/retinanet_lsnet_t_fpn_1x_coco', 'lsnet_s'),
+        ('detection/mask-rcnn_raft_mlp_s_fpn_1x_coco', 'raft_mlp_m'),
+        ('classification/svt_s_imagenet', 'svt_b'),
+    ):
+        before = Config.fromfile(f'configs/{path}.py').model
+        after = swapped(f'configs/{path}.py', name)[0]
+        before, after = before.get('backbone', before), after.get('backbone', after)
+        switches = {key: before[key] for key in before if isinstance(before[key], bool) or key == 'out_norm'}
+        assert switches
+        assert switches == {key: after.get(key) for key in switches}
+        assert 'without' not in capsys.readouterr().err
+    swapped('configs/detection/mask-rcnn_swin_tiny_fpn_3x_coco.py', 'spartan_t')
+    said = capsys.readouterr().err
+    assert 'drop path 0.2, as the config has it' in said
+    assert 'without' in said and "out_norm='layer'" in said and 'always_partition=True' in said
+    swapped('configs/detection/mask-rcnn_poolformer_s12_fpn_1x_coco.py', 'spartan_t')
+    assert 'its own drop path' in capsys.readouterr().err
+
+
+def test_a_classifier_of_timm_is_made_for_the_pictures() -> None:
+    model = MODELS.build(swapped(CELLS, 'vit_tiny_patch16_224')[0]).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_networks_that_fail_at_the_size_of_the_pictures_are_refused() -> None:
+    path = 'configs/detection/retinanet_fpn_half_bccd.py'
+    model, mistake = swapped(path, 'hrnet_w18')
+    assert model is None
+    assert '--backbone hrnet_w18 must take pictures of 156 x 208 pixels' in mistake
+    assert swapped(path, 'twins_pcpvt_small')[0].backbone.get('img_size') is None  # fixed pictures are not for it
 
 
 def test_trains(tmp_path: Path) -> None:

@@ -40,6 +40,18 @@ def check_name(name: str, option: str) -> None:
         raise ValueError(f'{option}: there is no model {name!r}: {hint}')
 
 
+def family(name: str) -> str:
+    """Module in which a network is registered with timm."""
+    import timm
+
+    return timm.model_entrypoint(name).__module__
+
+
+def is_ours(name: str) -> bool:
+    """Whether a network is one of this project's, not timm's own."""
+    return family(name).startswith('backbones.')
+
+
 def create(
     name: str, option: str = '--model', words: Sequence[str] = (), checkpoint: str | None = None, **kwargs: Any
 ) -> Any:

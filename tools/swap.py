@@ -4,7 +4,13 @@ import copy
 import sys
 from typing import Any
 
-# What a config says of its backbone that holds for any other; the rest is of that one alone.
+try:
+    from tools import fit, models
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import fit  # type: ignore[no-redef]
+    import models  # type: ignore[no-redef]
+
+# What a config says of its backbone that holds for any other; the rest is of that one alone, or of its family.
 _KEPT = ('type', 'img_size', 'in_chans', 'drop_path_rate', 'frozen_stages', 'norm_eval', 'with_cp', 'clips')
 _KEPT_OF_CLASSIFIERS = (
     'type',
@@ -15,8 +21,12 @@ _KEPT_OF_CLASSIFIERS = (
     'loss',
     'train_cfg',
     'with_cal_acc',
+    'with_cp',
+    'data_preprocessor',
 )
 _OPTIONAL = ('img_size', 'drop_path_rate', 'mixed_batch')  # arguments that not every network of timm has
+_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay')
+_REPLACED = ('model_name', 'out_indices', 'img_size', 'mixed_batch', *_WEIGHTS)  # by what the new backbone needs
 
 
 def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
@@ -33,24 +43,12 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
     Raises:
         ValueError: There is no such name, the config has no backbone of timm, or the backbone lacks maps of a stride.
     """
-    try:
-        from tools import models
-    except ImportError:  # run as a script: this folder is on the path, its parent is not
-        import models  # type: ignore[no-redef]
-
     models.check_name(name, '--backbone')
     model = config.model
     if str(model.type).endswith('TimmClassifier'):
         if model.model_name == name and not weights:
             return
-        kept = {key: model[key] for key in _KEPT_OF_CLASSIFIERS if key in model}
-        kept = _accepted(name, {**kept, 'model_name': name})
-        if weights:
-            kept.update(pretrained=True, pretrained_cfg_overlay={'file': weights})
-            _normalise_as(config, name, weights)
-        else:
-            _warn(name, model)
-        _replace(model, kept)
+        _swap_classifier(config, name, weights)
         return
     backbone = model.get('backbone')
     if not backbone or not str(backbone.get('type')).endswith('TimmFeatures'):
@@ -60,15 +58,55 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
     if backbone.get('model_name') != name:
         if not weights:
             _warn(name, backbone)
-        _swap_maps(model, backbone, name)
+        _swap_maps(config, backbone, name)
     if weights:
         backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': weights}
         _normalise_as(config, name, weights)
 
 
+def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
+    model = config.model
+    kept = _accepted(name, {**_kept(model, name, _KEPT_OF_CLASSIFIERS), 'model_name': name})
+    if not models.is_ours(name):
+        kept = fit.to_pictures(config, kept)
+    if weights:
+        file = {'file': weights} if models.is_ours(name) else fit.classifier_file(name, weights, kept)
+        kept.update(pretrained=True, pretrained_cfg_overlay=file)
+        _normalise_as(config, name, weights)
+    else:
+        _warn(name, model)
+    _say(model, kept)
+    _replace(model, kept)
+
+
+def _kept(before: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """What stays of the settings of a backbone; within a family also its switches, which are the recipe's.
+
+    Numbers and lists are those of a size.
+    """
+    if models.family(name) == models.family(before.model_name):
+        switches = [key for key, value in before.items() if isinstance(value, (bool, str))]
+        keys = (*keys, *(key for key in switches if key not in _REPLACED))
+    return {key: before[key] for key in keys if key in before}
+
+
+def _say(before: Any, after: dict[str, Any]) -> None:
+    """In one line, what holds of the config and what does not."""
+    name = after['model_name']
+    if before.model_name == name:
+        return
+    rate = after.get('drop_path_rate')
+    rates = 'no drop path' if 'drop_path_rate' in before else 'its own drop path'
+    words = [rates if rate is None else f'drop path {rate}, as the config has it']
+    gone = [key for key in before if key not in after and key not in (*_REPLACED, 'drop_path_rate')]
+    if gone:
+        words.append('without ' + ', '.join(f'{key}={before[key]!r}' for key in gone))
+    print(f'{name} in the place of {before.model_name}: {"; ".join(words)}', file=sys.stderr)
+
+
 def _warn(name: str, before: Any) -> None:
     """Of a start from weights that is lost."""
-    if any(before.get(key) for key in ('init_cfg', 'pretrained', 'checkpoint_path')):
+    if any(before.get(key) for key in _WEIGHTS[:3]):
         print(
             f'{name} starts from random weights, since those that the config names are of {before.model_name} '
             '(train.py --init FILE gives it its own)',
@@ -83,9 +121,9 @@ def _normalise_as(config: Any, name: str, weights: str) -> None:
     """
     import timm
 
-    from backbones.checkpoints import load_checkpoint
+    from backbones.mm import read_checkpoint
 
-    cfg, file = timm.models.get_pretrained_cfg(name), load_checkpoint(weights)
+    cfg, file = timm.models.get_pretrained_cfg(name), read_checkpoint(weights)
     if cfg is None or 'meta' in file:
         return
     for settings in (config.get('data_preprocessor'), config.model.get('data_preprocessor')):
@@ -95,9 +133,9 @@ def _normalise_as(config: Any, name: str, weights: str) -> None:
                 settings[key] = [255 * value for value in values][::way]
 
 
-def _swap_maps(model: Any, backbone: Any, name: str) -> None:
+def _swap_maps(config: Any, backbone: Any, name: str) -> None:
     """The backbone of a detector or segmentor, and the channels of what follows it."""
-    kept = {key: backbone[key] for key in _KEPT if key in backbone}
+    model, kept = config.model, _kept(backbone, name, _KEPT)
     kept = _accepted(name, {**kept, 'model_name': name, 'mixed_batch': False})  # pictures must not change each other
     before, after = _levels(backbone), _levels(kept)
     heads = [head for head in (model.get('decode_head'), model.get('auxiliary_head')) if head]
@@ -115,7 +153,10 @@ def _swap_maps(model: Any, backbone: Any, name: str) -> None:
             f'--backbone {name} gives maps of the strides {_words(dict(after))}, but the heads of '
             f'this config want {_words(wanted)}: take a config made for such strides, or another backbone.'
         )
+    if not models.is_ours(name):
+        kept = fit.to_pictures(config, kept)
     channels = [after[i][1] for i in levels]
+    _say(backbone, kept)
     _replace(backbone, {**kept, 'out_indices': tuple(levels)})
     if neck is not None:
         neck['in_channels'] = channels
@@ -133,30 +174,27 @@ def _swap_maps(model: Any, backbone: Any, name: str) -> None:
 def _accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings without those that the network has no argument for."""
     import timm
-    import torch
 
     kept = dict(settings)
-    for key in _OPTIONAL:
+    own = (*_KEPT, *_KEPT_OF_CLASSIFIERS, 'model_name', 'out_norm')  # of the wrapper
+    refusal = (TypeError,) if models.is_ours(name) else (TypeError, ValueError, AssertionError, RuntimeError)
+    for key in (*_OPTIONAL, *(key for key in settings if key not in (*own, *_OPTIONAL))):
         if kept.get(key) is None:
             kept.pop(key, None)
             continue
         try:
-            with torch.device('meta'):
-                timm.create_model(name, **{key: kept[key]})
-        except TypeError:
+            fit.light(timm.create_model, name, **{key: kept[key]})
+        except refusal:
             del kept[key]
     return kept
 
 
 def _levels(backbone: Any) -> list[tuple[int, int]]:
     """(stride, channels) of each map that a backbone gives."""
-    import torch
     from mmengine.registry import MODELS
 
-    weights = ('init_cfg', 'pretrained', 'checkpoint_path')
-    settings = {key: copy.deepcopy(value) for key, value in backbone.items() if key not in weights}
-    with torch.device('meta'):
-        built: Any = MODELS.build(settings)
+    settings = {key: copy.deepcopy(value) for key, value in backbone.items() if key not in _WEIGHTS}
+    built: Any = fit.light(MODELS.build, settings)
     return list(zip(built.strides, built.channels, strict=True))
 
 

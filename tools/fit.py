@@ -1,0 +1,133 @@
+"""Whether a network of timm's own takes the pictures of a config, and a file of weights.
+
+Our own families take any picture and refuse weights that are not theirs; timm's do so each in its own way.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+_WORDS = 200  # characters of an error of torch's that a sentence has room for
+
+
+def light(build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a function builds, without memory where the network allows it."""
+    import torch
+
+    try:
+        with torch.device('meta'):
+            return build(*args, **kwargs)
+    except RuntimeError:  # some networks ask for values as they are made
+        return build(*args, **kwargs)
+
+
+def to_pictures(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a network that takes the pictures of a config: as they are, or made for their size.
+
+    Args:
+        config: Config with a `train_dataloader`.
+        settings: Of the `TimmClassifier` or `TimmFeatures`, without weights.
+
+    Raises:
+        ValueError: The network does not take such pictures.
+    """
+    size, name = picture_size(config, settings), settings['model_name']
+    if size is None:
+        return settings
+    reason = _refusal(settings, size)
+    if reason is None:
+        return settings
+    sized = {**settings, 'img_size': size}
+    if not settings.get('img_size') and _refusal(sized, size) is None:
+        return sized
+    raise ValueError(
+        f'--backbone {name} must take pictures of {size[0]} x {size[1]} pixels, as this config has them, but does not '
+        f'({reason}): give another backbone, or a config of another size.'
+    )
+
+
+def picture_size(config: Any, settings: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the pictures of a training, None where the config does not say."""
+    processor = config.model.get('data_preprocessor') or {}
+    size = settings.get('img_size') or processor.get('size') or _last_size(config)
+    if size is None:
+        return None
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    whole = processor.get('pad_size_divisor') or 1
+    return tuple(-(-side // whole) * whole for side in size)  # type: ignore[return-value]
+
+
+def _last_size(config: Any) -> Any:
+    """What the last step that sets a size makes of a picture."""
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset and 'pipeline' not in dataset:
+        dataset = dataset['dataset']
+    for step in reversed(dataset.get('pipeline') or ()):
+        if step.get('crop_size'):
+            return step['crop_size']
+        scale: Any = step.get('scale')
+        if isinstance(scale, int):
+            return scale
+        if isinstance(scale, (list, tuple)) and all(isinstance(side, int) for side in scale):
+            return scale[::-1]  # width first
+    return None
+
+
+def _refusal(settings: dict[str, Any], size: tuple[int, int]) -> str | None:
+    """Why a network takes no picture of this size, None if it does."""
+    # Some networks cannot run without memory; with it, a picture takes a moment.
+    return _failure(settings, size, 'meta') and _failure(settings, size, 'cpu')
+
+
+def _failure(settings: dict[str, Any], size: tuple[int, int], device: str) -> str | None:
+    import torch
+    from mmengine.registry import MODELS
+
+    try:
+        with torch.device(device), torch.no_grad():
+            MODELS.build(copy.deepcopy(settings)).eval()(torch.zeros(1, settings.get('in_chans') or 3, *size))
+    except Exception as error:  # networks raise whatever they like
+        return _short(error)
+    return None
+
+
+def classifier_file(name: str, weights: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """`pretrained_cfg_overlay` of a classifier that starts from a file.
+
+    timm leaves out whatever does not fit as soon as the number of classes is another than that of its published
+    weights. So the file goes into a network of as many classes as it has itself, strictly; the overlay names this
+    number, and timm leaves out the head alone where the config has another.
+
+    Args:
+        name: A name of timm's own.
+        weights: File, in any layout that timm converts.
+        settings: Of the `TimmClassifier`.
+
+    Raises:
+        ValueError: The file holds other weights.
+    """
+    import timm
+
+    from backbones import load_checkpoint, unwrap
+
+    cfg, state = timm.models.get_pretrained_cfg(name), unwrap(load_checkpoint(weights))
+    heads = getattr(cfg, 'classifier', None) or ()
+    heads = [heads] if isinstance(heads, str) else heads
+    counts = [len(state[f'{head}.weight']) for head in heads if f'{head}.weight' in state]
+    build = {key: settings[key] for key in ('img_size', 'in_chans') if settings.get(key)}
+    errors = []
+    for count in dict.fromkeys([*counts, getattr(cfg, 'num_classes', 1000), 0]):  # 0: without a head
+        overlay = {'file': weights, 'num_classes': count}
+        try:
+            timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **build, num_classes=count)
+        except Exception as error:  # so do the functions that convert weights
+            errors.append(error)
+        else:
+            return overlay
+    raise ValueError(f'{weights} holds no weights of {name}: {_short(errors[0])}') from errors[0]
+
+
+def _short(error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    text = f'{type(error).__name__}: {text}' if isinstance(error, KeyError) or not text else text
+    return text if len(text) <= _WORDS else f'{text[:_WORDS]}...'
