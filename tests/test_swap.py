@@ -22,6 +22,8 @@ from backbones.layers import MixedLIF
 from backbones.mm import read_checkpoint
 from registry import facts, make, variants
 from tools import mm_config
+from tools import predict as predict_tool
+from tools import test as test_tool
 from tools import train as train_tool
 
 OTHERS = ['poolformer_s12', 'swin_tiny_patch4_window7_224', 'tnt_s_legacy_patch16_224', 'resnet18']
@@ -198,6 +200,36 @@ def test_trains(tmp_path: Path) -> None:
     assert written.model.backbone.model_name == 'spartan_t'
     losses = [json.loads(line) for line in next(work.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert any('loss' in row for row in losses)
+
+
+def test_what_a_training_started_from_may_be_gone_when_it_has_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Of a classifier and a detector: measured, predicted and resumed, by the same command or with the whole config."""
+    monkeypatch.chdir(mm_runs.ROOT)
+    picture = 'data/bccd/images/BloodImage_00007.jpg'
+    for name, config in (('spartan_t', 'configs/detection/retinanet_fpn_bccd.py'), ('test_resnet', CELLS)):
+        weights, work = tmp_path / f'{name}.pth', tmp_path / name
+        torch.save(timm.create_model(name).state_dict(), weights)
+        short = [word for word in mm_runs.options(config, 1, tmp_path) if not word.startswith('model.')]
+        longer = [word.replace('max_epochs=1', 'max_epochs=2') for word in short]
+        swap = [config, '--backbone', name, '--init', str(weights), '--work-dir', str(work)]
+        assert train_tool.main([*swap, '--cfg-options', *short]) == 0
+        weights.unlink()
+        whole, checkpoint = work / Path(config).name, work / 'epoch_1.pth'
+        again = swap
+        if config == CELLS:
+            text = whole.read_text()
+            assert test_tool.main([str(whole), str(checkpoint), '--work-dir', str(work)]) == 0
+            assert whole.read_text() == text
+            out = ['--out', str(tmp_path / 'out'), '--device', 'cpu']
+            assert predict_tool.main([str(whole), str(checkpoint), picture, *out]) == 0
+            again = [str(whole), '--work-dir', str(work)]
+        assert train_tool.main([*again, '--resume', '--cfg-options', *longer]) == 0
+        assert read_checkpoint(work / 'epoch_2.pth')['meta']['iter'] == 4
+        assert (f'there is no {weights} any more' in capsys.readouterr().err) == (again is swap)
+    assert train_tool.main([*swap[:-1], str(tmp_path / 'new'), '--resume']) == 2  # nothing to go on from
+    assert f'--init: there is no file {weights}' in capsys.readouterr().err
 
 
 def test_the_folder_is_named_after_both() -> None:

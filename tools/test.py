@@ -47,7 +47,7 @@ def main(args: list[str] | None = None) -> int:
 def _test(options) -> None:
     from mmengine.runner import Runner
 
-    from backbones.mm import load_weights
+    from backbones.mm import drop_start, load_weights
 
     suffix = Path(options.out).suffix if options.out else ''
     if suffix not in ('', '.json', '.pkl'):
@@ -67,17 +67,26 @@ def _test(options) -> None:
         data_checks.check_pictures(config, 'refuse', ['test_dataloader'])
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     config.load_from, config.resume = None, False  # mmengine's reader would fall back to unsafe unpickling
+    drop_start(config.model)
     # The averaged weights are what a training stores as its model: nothing is left to average.
     config.custom_hooks = [hook for hook in config.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
     if suffix == '.pkl':
         dump = {'type': 'DumpResults', 'out_file_path': options.out}
         config.test_evaluator = [*_listed(config.test_evaluator), dump]
-    runner = Runner.from_cfg(config)
+    runner = Runner.from_cfg(_renamed(config))
     load_weights(getattr(runner.model, 'module', runner.model), options.checkpoint)
     metrics = runner.test()
     if suffix == '.json' and runner.rank == 0:
         text = json.dumps({key: float(value) for key, value in metrics.items()}, indent=1)
         files.write(options.out, f'{text}\n')
+
+
+def _renamed(config):
+    """The runner writes its config into the work folder: not over that of the training, which has all its hooks."""
+    from mmengine.config import Config
+
+    name = f'{Path(config.filename).stem}_test.py'
+    return Config(config.to_dict(), cfg_text=config.text, filename=name, format_python_code=False)
 
 
 def _listed(evaluator) -> list:

@@ -6,7 +6,6 @@ python tools/train.py CONFIG --resume                      # go on from the last
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
-import copy
 import errno
 import sys
 from pathlib import Path
@@ -63,7 +62,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _train(options) -> None:
-    config = mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
+    config = _load_config(options)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
     _check_unused(Path(config.work_dir), options.resume)
     _check_data(config, options)
@@ -82,6 +81,19 @@ def _train(options) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ValueError(_full_disk(Path(config.work_dir))) from error
+
+
+def _load_config(options):
+    """The config; for a training that goes on and whose --init is gone, the whole one that its folder holds."""
+    if options.resume and options.init and not Path(options.init).is_file():
+        config = mm_config.load_config(options.config, {})
+        mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
+        folder = Path(config.work_dir) if options.resume == 'auto' else Path(options.resume).parent
+        written = folder / Path(options.config).name
+        if written.is_file() and mm_config.last_checkpoint(folder):
+            print(f'train.py: there is no {options.init} any more, the config is {written}', file=sys.stderr)
+            return mm_config.load_config(str(written), options.cfg_options)
+    return mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
 
 
 def _check_unused(folder: Path, resumed: str | None) -> None:
@@ -169,14 +181,11 @@ def _check_same_model(config, path, state) -> None:
 
     from backbones.mm import build_model
 
-    settings = copy.deepcopy(config)
-    if settings.model.get('pretrained'):
-        settings.model.pretrained = False
     try:
         with torch.device('meta'):
-            model = build_model(settings)
+            model = build_model(config)
     except (RuntimeError, NotImplementedError):  # some networks of other packages ask for values as they are made
-        model = build_model(settings)
+        model = build_model(config)
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     given = {key: value.shape for key, value in state.items()}
     other = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
@@ -189,7 +198,7 @@ def _check_same_model(config, path, state) -> None:
 
 def _resume(config, source: str) -> None:
     """Check the checkpoint before the runner reads it, since mmengine would fall back to unsafe unpickling."""
-    from backbones.mm import read_checkpoint
+    from backbones.mm import drop_start, read_checkpoint
 
     path = mm_config.last_checkpoint(Path(config.work_dir)) if source == 'auto' else source
     if path is None:
@@ -200,6 +209,7 @@ def _resume(config, source: str) -> None:
         raise ValueError(
             f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
         )
+    drop_start(config.model)
     if not config.get('runner_type'):  # a strategy may keep its weights in parts
         _check_same_model(config, path, checkpoint['state_dict'])
     config.resume, config.load_from = True, str(path)

@@ -16,7 +16,7 @@ from .features import TimmFeatures, feature_channels
 from .files import WholeFileBackend, read_checkpoint, without_pictures
 from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumableCheckpointHook, ResumeExactHook
 from .optim import AdaptiveClipAmpOptimWrapper, AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
-from .weights import build_model, load_weights
+from .weights import build_model, drop_start, load_weights
 
 __all__ = [
     'AdaptiveClipAmpOptimWrapper',
@@ -29,6 +29,7 @@ __all__ = [
     'TimmLayerDecayConstructor',
     'WholeFileBackend',
     'build_model',
+    'drop_start',
     'feature_channels',
     'load_weights',
     'read_checkpoint',

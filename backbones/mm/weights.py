@@ -1,6 +1,8 @@
 """Models of a config, with weights."""
 
+import copy
 import os
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -11,7 +13,9 @@ from backbones import unwrap
 from .features import TimmFeatures
 from .files import read_checkpoint
 
-__all__ = ['build_model', 'load_weights']
+__all__ = ['build_model', 'drop_start', 'load_weights']
+
+_START = ('init_cfg', 'pretrained', 'checkpoint_path')
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
@@ -41,12 +45,31 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
     model.load_state_dict(state)
 
 
+def drop_start(settings: Any) -> int:
+    """Take the weights that timm's networks would start from out of a model's settings, in place.
+
+    What is loaded afterwards covers them all, and their files may be gone by then.
+
+    Returns:
+        How many there were.
+    """
+    found = 0
+    if isinstance(settings, dict):
+        if str(settings.get('type')).rpartition('.')[2] in ('TimmClassifier', 'TimmFeatures'):
+            found = sum(bool(settings.pop(key, None)) for key in _START)
+        settings = list(settings.values())
+    parts = settings if isinstance(settings, (list, tuple)) else ()
+    return found + sum(map(drop_start, parts))
+
+
 def build_model(config: str | os.PathLike | Config, checkpoint: str | os.PathLike | None = None) -> nn.Module:
     """Model of a config in eval mode on the CPU, with the weights of ``checkpoint``, ready for ``test_step``."""
     if not isinstance(config, Config):
         config = Config.fromfile(os.fspath(config))
     init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = config.model.copy()
+    settings = copy.deepcopy(config.model)
+    if checkpoint is not None:
+        drop_start(settings)
     if 'data_preprocessor' in config:
         settings.setdefault('data_preprocessor', config.data_preprocessor)
     model = MODELS.build(settings)
