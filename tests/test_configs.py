@@ -58,7 +58,7 @@ def _check_head(path: str, config: Config) -> None:
     assert 'Expected' in head
     assert path in mm_runs.BUNDLED or 'Needs data/' in head
     processes = re.search(r'--nproc-per-node (\d+)', head)
-    if 'auto_scale_lr' in config:
+    if processes or 'auto_scale_lr' in config:  # `train.py --auto-scale-lr` takes every published number of GPUs
         batch = int(processes[1] if processes else 1) * config.train_dataloader.batch_size
         assert config.auto_scale_lr.base_batch_size == batch
 

@@ -51,6 +51,21 @@ def test_the_schedule_follows(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    'hook',
+    [
+        dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=200, batch_augments=None)]),
+        dict(type='PipelineSwitchHook', switch_epoch=200, switch_pipeline=[]),
+    ],
+)
+def test_mixing_ends_at_the_same_part_of_a_training(hook: dict[str, Any]) -> None:
+    config = Config({'train_cfg': {'max_epochs': 400}, 'custom_hooks': [hook, {'type': 'EMAHook', 'gamma': 200}]})
+    length.set_length(config, 12, None)
+    found, average = config.custom_hooks
+    assert [part[key] for part in (found, *found.get('schedule', [])) for key in part if 'epoch' in key] == [6]
+    assert average.gamma == 200  # of iterations
+
+
+@pytest.mark.parametrize(
     ('epochs', 'iters', 'message'), [(None, 5, 'give --epochs'), (0, None, 'at least 1, but is 0')]
 )
 def test_mistakes(epochs: int | None, iters: int | None, message: str) -> None:

@@ -16,23 +16,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import curves, data_checks, files, length, mm_config, plots, score, tables
+    from tools import curves, files, length, mm_config, plots, score, tables, train
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import curves  # type: ignore[no-redef]
-    import data_checks  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
     import length  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
     import score  # type: ignore[no-redef]
     import tables  # type: ignore[no-redef]
+    import train  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -42,23 +42,25 @@ TOOLS = Path(__file__).resolve().parent
 
 @dataclass
 class Row:
-    """One backbone: the metric in percent, times in minutes and milliseconds."""
+    """One backbone: the metric in percent, times in minutes and milliseconds; None for what could not be found."""
 
     backbone: str
     metric: float
     params_m: float  # of the whole model, millions
-    gmacs: float  # of the whole model, for one picture
+    gmacs: float | None  # of the whole model, for one picture
     train_minutes: float  # iterations alone, without start and validation
-    latency_ms: float  # ONNX Runtime, one picture
-    latency_q1_ms: float
-    latency_q3_ms: float
+    latency_ms: float | None  # ONNX Runtime, one picture
+    latency_q1_ms: float | None
+    latency_q3_ms: float | None
 
 
 COLUMNS = {
     'Parameters (M)': lambda row: f'{row.params_m:.2f}',
-    'MACs (G)': lambda row: f'{row.gmacs:.2f}',
+    'MACs (G)': lambda row: '-' if row.gmacs is None else f'{row.gmacs:.2f}',
     'Training (min)': lambda row: f'{row.train_minutes:.1f}',
-    'ONNX Runtime (ms)': lambda row: f'{row.latency_ms:.1f} ({row.latency_q1_ms:.1f} to {row.latency_q3_ms:.1f})',
+    'ONNX Runtime (ms)': lambda row: (
+        '-' if row.latency_ms is None else f'{row.latency_ms:.1f} ({row.latency_q1_ms:.1f} to {row.latency_q3_ms:.1f})'
+    ),
 }
 
 
@@ -72,6 +74,7 @@ def _parser() -> 'mm_config.Parser':
     add('--jobs', type=int, default=1, help='trainings at a time, which share the cores (default 1)')
     add('--threads', type=int, default=2, help='threads of ONNX Runtime when it is timed (default 2)')
     add('--rounds', type=int, default=25, help='timed rounds (default 25)')
+    parser.add_check()
     return parser
 
 
@@ -82,7 +85,8 @@ def main(args: list[str] | None = None) -> int:
         args: Command line without the program's name, `sys.argv` by default.
 
     Returns:
-        Exit code: 0; 1 if a backbone failed and the others are compared without it; 2 after a user's mistake.
+        Exit code: 0; 1 if a backbone failed and the others are compared without it, or could not be exported and has no
+        latency in the table; 2 after a user's mistake.
     """
     words = sys.argv[1:] if args is None else args
     options = _parser().parse_args(words)
@@ -97,7 +101,7 @@ def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
     if twice:
         raise ValueError(f'--backbones must name each backbone once, but names {", ".join(twice)} twice')
     out = Path(options.out or f'work_dirs/compare_{Path(options.config).stem}')
-    configs = {name: _config(options, name) for name in options.backbones}  # all mistakes before the first training
+    configs = _configs(options)  # all mistakes before the first training
     paths = {name: _place(config, out, name) for name, config in configs.items()}
     failed = _each(_train, 'trained', paths, options.jobs)
     rest = {name: path for name, path in paths.items() if name not in failed}
@@ -105,16 +109,29 @@ def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
     done = [name for name in rest if name not in failed]
     if not done:
         raise ValueError('no backbone could be trained and measured: ' + '; '.join(failed.values()))
-    rows, key = _rows(done, paths, options)
+    rows, key, unexported = _rows(done, paths, options)
+    failed |= unexported
     _write(out, rows, key, words, _facts(options, configs[done[0]]))
     return list(failed)
+
+
+def _configs(options: argparse.Namespace) -> 'dict[str, Config]':
+    """By name of the backbone. All have the same start, from random weights, and the same pictures, looked at once."""
+    from backbones.mm import drop_start
+
+    configs = {name: _config(options, name) for name in options.backbones}
+    if sum([drop_start(config.model) for config in configs.values()]):
+        print('compare.py: all backbones start from random weights, also the one whose weights the config names')
+    first, loaders = configs[options.backbones[0]], ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    train.check_data(first, options, *loaders)
+    for config in configs.values():  # pictures that cannot be read are left out of all
+        config.train_dataloader = first.train_dataloader
+    return configs
 
 
 def _config(options: argparse.Namespace, name: str) -> 'Config':
     config = mm_config.load_config(options.config, options.cfg_options, name)
     length.set_length(config, options.epochs, options.iters)
-    data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader', 'test_dataloader')
-    data_checks.check_evaluators(config, 'val_dataloader', 'test_dataloader')
     reason = score.missing(config)
     if reason:
         raise ValueError(f'backbones are compared on the test split, but {reason}')
@@ -159,7 +176,9 @@ def _train(path: Path, threads: int) -> str | None:
     work = _work(path)
     if (work / 'trained').is_file():
         return None
-    reason = _tool('train.py', [str(path), '--work-dir', str(work), '--resume'], work / 'train.log', threads)
+    reason = _tool(
+        'train.py', [str(path), '--work-dir', str(work), '--resume', '--no-check'], work / 'train.log', threads
+    )
     if reason is None:
         (work / 'trained').touch()
     return reason
@@ -170,6 +189,7 @@ def _test(path: Path, threads: int) -> str | None:
     if out.is_file():
         return None
     words = [str(path), str(mm_config.best_checkpoint(work)), '--work-dir', str(work / 'test'), '--out', str(out)]
+    words.append('--no-check')
     return _tool('test.py', words, work / 'test.log', threads)
 
 
@@ -187,34 +207,45 @@ def _tool(name: str, words: Sequence[str], log: Path, threads: int) -> str | Non
     return f'{lines[-1].strip() if lines else "it ended"} (exit code {done.returncode}, see {log})'
 
 
-def _rows(names: Sequence[str], paths: Mapping[str, Path], options: argparse.Namespace) -> tuple[list[Row], str]:
-    """A row for each backbone, the best first, and the name of the metric."""
+def _rows(
+    names: Sequence[str], paths: Mapping[str, Path], options: argparse.Namespace
+) -> tuple[list[Row], str, dict[str, str]]:
+    """A row for each backbone, the best first, the name of the metric, and what has no latency or no multiply-adds."""
     from backbones.measure import interleave
 
-    calls, facts = {}, {}
+    calls, facts, failed = {}, {}, {}
     for name in names:
-        calls[name], facts[name] = _exported(paths[name], options.threads)
-    timings = interleave(calls, rounds=options.rounds)
+        calls[name], facts[name], reasons = _exported(paths[name], options.threads)
+        if reasons:
+            failed[name] = f'{name}: {"; ".join(reasons)}'
+            print(f'compare.py: {failed[name]}', file=sys.stderr, flush=True)
+    timed = {name: call for name, call in calls.items() if call}
+    timings = interleave(timed, rounds=options.rounds) if timed else {}
     key, rows = '', []
     for name in names:
         metrics = json.loads((_work(paths[name]) / 'metrics.json').read_text(encoding='utf-8'))
         key = score.headline(list(metrics))
+        timing = timings.get(name)
+        low, high = timing.quartiles if timing else (None, None)
         rows.append(
             Row(
                 backbone=name,
                 metric=score.percent(key, metrics[key]),
                 train_minutes=_seconds(_work(paths[name])) / 60,
-                latency_ms=timings[name].median * 1e3,
-                latency_q1_ms=timings[name].quartiles[0] * 1e3,
-                latency_q3_ms=timings[name].quartiles[1] * 1e3,
+                latency_ms=timing and timing.median * 1e3,
+                latency_q1_ms=low and low * 1e3,
+                latency_q3_ms=high and high * 1e3,
                 **facts[name],
             )
         )
-    return sorted(rows, key=lambda row: -row.metric), key
+    return sorted(rows, key=lambda row: -row.metric), key, failed
 
 
-def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
-    """A call of the exported model on a picture of the test split, and its parameters and multiply-adds."""
+def _exported(path: Path, threads: int) -> tuple[Any, dict[str, Any], list[str]]:
+    """A call of the exported model on a picture of the test split, its parameters and multiply-adds, and what failed.
+
+    Without an exported model there is no call.
+    """
     import torch
     from mmengine.registry import DATASETS
 
@@ -229,19 +260,33 @@ def _exported(path: Path, threads: int) -> tuple[Any, dict[str, float]]:
 
     config, work = mm_config.load_config(str(path), {}), _work(path)
     onnx = work / f'{path.stem}.onnx'
+
+    def export() -> Any:
+        if not onnx.is_file():
+            export_onnx(model, onnx, input_size=image.shape[1:], batch_size=1, dynamic=False)
+        session = candidates.session(os.fspath(onnx), threads)
+        session.run(None, {'input': image})
+        return lambda: session.run(None, {'input': image})
+
+    def macs() -> float:
+        return count_macs(Exportable(model, torch.from_numpy(image)), image.shape[1:]) / 1e9
+
     with score.quiet():
         model = build_model(config, mm_config.best_checkpoint(work))
         dataset = DATASETS.build(config.test_dataloader['dataset'])
         image = score.prepared(config, model, [Path(dataset.get_data_info(0)['img_path'])], normalize=True)[0]
-        if not onnx.is_file():
-            export_onnx(model, onnx, input_size=image.shape[1:], batch_size=1, dynamic=False)
-        whole = Exportable(model, torch.from_numpy(image))
-        facts = {
-            'params_m': sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-            'gmacs': count_macs(whole, image.shape[1:]) / 1e9,
-        }
-    session = candidates.session(os.fspath(onnx), threads)
-    return lambda: session.run(None, {'input': image}), facts
+        call, *reasons = _tried(export, 'it cannot be exported and timed')
+        count, *more = _tried(macs, 'its multiply-adds cannot be counted')
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return call, {'params_m': parameters, 'gmacs': count}, [*reasons, *more]
+
+
+def _tried(work: Callable[[], Any], failure: str) -> list[Any]:
+    """What the function gives; or None, and why: an hour of trainings must not be lost to what follows them."""
+    try:
+        return [work()]
+    except Exception as error:  # exporters raise whatever they like
+        return [None, f'{failure} ({type(error).__name__}: {" ".join(str(error).split())[:200]})']
 
 
 def _seconds(work: Path) -> float:
@@ -292,6 +337,8 @@ def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
     """Metric against latency; the area of a mark is the number of parameters."""
     with plots.subplots(str(path), figsize=(7, 4.5)) as axes:
         for row in rows:
+            if row.latency_ms is None:
+                continue
             axes.scatter(row.latency_ms, row.metric, s=20 + 8 * row.params_m, alpha=0.6)
             axes.annotate(row.backbone, (row.latency_ms, row.metric), (6, 4), textcoords='offset points', fontsize=7)
         axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)

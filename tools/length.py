@@ -7,8 +7,9 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
     """Stretch or shrink the schedule of a config as a whole, in place.
 
     What is counted in the same unit as the length follows it: begin, end, period and milestones of the rates, how often
-    a training is measured and saved. What is counted in the other unit, as a warm-up of some iterations in a training
-    of epochs, stays as it is. A phase of the rates that is left no room drops out.
+    a training is measured and saved, the epochs at which hooks change mixing or pipeline. What is counted in the other
+    unit, as a warm-up of some iterations in a training of epochs, stays as it is. A phase of the rates that is left no
+    room drops out.
 
     Args:
         config: Config with a `train_cfg`.
@@ -39,6 +40,12 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
     if bool(hook.get('by_epoch', True)) == by_epoch:
         _scale(hook, ('interval',), new, old)
     _scale(loop, ('val_interval', 'val_begin'), new, old)
+    for hook in (config.get('custom_hooks') or []) if by_epoch else []:
+        for part in (
+            hook,
+            *(hook.get('schedule') or ()),
+        ):  # of mmdet's PipelineSwitchHook, mmpretrain's SwitchRecipeHook
+            _scale(part, ('switch_epoch', 'action_epoch'), new, old)
     loop[key] = new
 
 

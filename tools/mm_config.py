@@ -83,6 +83,19 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument('--local-rank', '--local_rank', type=int, default=0, help="given by torch's older launchers")
 
+    def add_check(self) -> None:
+        self.add_argument(
+            '--unreadable',
+            choices=['refuse', 'skip'],
+            default='refuse',
+            help='what to do with pictures of the training that cannot be read; those of other splits are refused',
+        )
+        self.add_argument(
+            '--no-check',
+            action='store_true',
+            help='open no picture beforehand, for data sets where that takes too long',
+        )
+
 
 def run(prog: str, work: Callable[[], None]) -> int:
     """Do the work; 0, or 2 after a user's mistake, which is said in one sentence on stderr."""

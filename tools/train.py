@@ -35,15 +35,7 @@ def _parser() -> 'mm_config.Parser':
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch over all processes'
     )
-    parser.add_argument(
-        '--unreadable',
-        choices=['refuse', 'skip'],
-        default='refuse',
-        help='what to do with pictures of the training that cannot be read; those of the validation are refused',
-    )
-    parser.add_argument(
-        '--no-check', action='store_true', help='open no picture beforehand, for data sets where that takes too long'
-    )
+    parser.add_check()
     parser.add_launcher()
     return parser
 
@@ -65,7 +57,7 @@ def _train(options) -> None:
     config = _load_config(options)
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
     _check_unused(Path(config.work_dir), options.resume)
-    _check_data(config, options)
+    check_data(config, options, 'train_dataloader', 'val_dataloader')
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)
     _make_repeatable(config)
@@ -115,14 +107,15 @@ def _runner(config):
     return RUNNERS.build(config) if config.get('runner_type') else Runner.from_cfg(config)
 
 
-def _check_data(config, options) -> None:
+def check_data(config, options, *loaders: str) -> None:
+    """All that can be known of the data of these loaders before a training."""
     if options.no_check and options.unreadable == 'skip':
         raise ValueError('--unreadable skip needs the check that --no-check leaves out: give one of them')
-    data_checks.check_folders(config, 'train_dataloader', 'val_dataloader')
-    data_checks.check_annotations(config, 'train_dataloader', 'val_dataloader')
-    data_checks.check_evaluators(config, 'val_dataloader')
+    data_checks.check_folders(config, *loaders)
+    data_checks.check_annotations(config, *loaders)
+    data_checks.check_evaluators(config, *(name for name in loaders if name != 'train_dataloader'))
     if not options.no_check:
-        data_checks.check_pictures(config, options.unreadable)
+        data_checks.check_pictures(config, options.unreadable, loaders)
 
 
 def _full_disk(folder: Path) -> str:

@@ -24,3 +24,4 @@ param_scheduler = [
     dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, end=160000, by_epoch=False),
 ]
 default_hooks = dict(checkpoint=dict(interval=16000))
+auto_scale_lr = dict(base_batch_size=16)
