@@ -1,5 +1,6 @@
 """`tools/export.py`: other forms of the file, and what does not go together."""
 
+import logging
 import os
 import shlex
 import signal
@@ -179,12 +180,19 @@ def test_a_stopped_export_leaves_nothing(folder: Path, tmp_path: Path, monkeypat
     ],
 )
 def test_mistakes_in_a_config_and_its_pictures_are_sentences(
-    change: str, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    change: str,
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip('mmdet')
     from mmengine.config import Config
 
     from backbones.mm import build_model
+
+    monkeypatch.setattr(logging, 'raiseExceptions', False)  # mmengine's logger of an earlier test has a closed stream
 
     config, weights = tmp_path / 'config.py', tmp_path / 'weights.pth'
     base = f"_base_ = '{mm_runs.ROOT / mm_runs.RUNNABLE['classification']}'\nmodel = dict(**{NARROW['lsnet']})\n"
