@@ -195,7 +195,7 @@ def _pools_outside(node: Node, wanted: bool) -> bool | None:
     sides = (node.value(0).shape or (None,) * (axes + 2))[2:]
     spans = zip(kernel, node.attribute('strides') or [1] * axes, node.attribute('dilations') or [1] * axes, strict=True)
     facts = []
-    for n, p, q, (size, s, dilation) in zip(sides, pads[:axes], pads[axes:], spans, strict=True):
+    for n, p, q, (size, s, dilation) in zip(sides, pads[:axes], pads[axes:], spans, strict=False):
         w = dilation * (size - 1) + 1
         can = s + q > w  # for some n
         facts.append(can and (None if n is None else s * -(-(n + p + q - w) // s) >= n + p))

@@ -33,7 +33,8 @@ class Row:
         since: First version of the runtime, None: all.
         until: Last version of the runtime, None: all.
         opsets: First and last version of the operator.
-        types: Type variable of the operator -> element types; '' is the variable of its data.
+        types: Type variable of the operator -> element types; '' is the variable of its data, and the only one of an
+            operator outside of ONNX.
         when: Condition -> its argument; all must hold. See `audit.CONDITIONS`.
         casts: Element type -> the type that the runtime computes in instead.
         reason: Why, in a few words.
