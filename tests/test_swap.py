@@ -174,6 +174,15 @@ def test_a_family_keeps_the_switches_of_the_recipe(capsys: pytest.CaptureFixture
     assert 'its own drop path' in capsys.readouterr().err
 
 
+def test_the_same_network_keeps_its_size_when_it_gets_weights() -> None:
+    path = 'configs/classification/max_former_cifar10_18e.py'
+    before = Config.fromfile(path).model
+    weights = 'checkpoints/max_former_cifar10_18e.safetensors'
+    after = mm_config.load_config(path, {}, before.model_name, weights).model
+    assert before.num_heads == after.num_heads
+    assert before == {key: value for key, value in after.items() if key in before}
+
+
 def test_a_classifier_of_timm_is_made_for_the_pictures() -> None:
     model = MODELS.build(swapped(CELLS, 'vit_tiny_patch16_224')[0]).eval()
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)

@@ -66,7 +66,8 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
 
 def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
     model = config.model
-    kept = _accepted(name, {**_kept(model, name, _KEPT_OF_CLASSIFIERS), 'model_name': name})
+    kept = {**_kept(model, name, _KEPT_OF_CLASSIFIERS), 'model_name': name}
+    kept = kept if model.model_name == name else _accepted(name, kept)
     if not models.is_ours(name):
         kept = fit.to_pictures(config, kept)
     if weights:
@@ -82,8 +83,10 @@ def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
 def _kept(before: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
     """What stays of the settings of a backbone; within a family also its switches, which are the recipe's.
 
-    Numbers and lists are those of a size.
+    Numbers and lists are those of a size; the same network keeps all but its weights.
     """
+    if name == before.model_name:
+        return {key: value for key, value in before.items() if key not in _WEIGHTS}
     if models.family(name) == models.family(before.model_name):
         switches = [key for key, value in before.items() if isinstance(value, (bool, str))]
         keys = (*keys, *(key for key in switches if key not in _REPLACED))
