@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 KINDS = ('classifier', 'pyramid', 'detector', 'segmentor')
 # to crop and squash as timm does, with pillow's own filters; the others resize as OpenCV does
-MODES = dict.fromkeys(('crop', 'squash'), ('bicubic', 'bilinear'))
-MODES.update(dict.fromkeys(('keep_ratio', 'stretch', 'pad'), ('bilinear', 'bicubic')))
+PILLOW, OPENCV = ('bicubic', 'bilinear'), ('bilinear', 'bicubic')
+MODES = {'crop': PILLOW, 'squash': PILLOW, 'keep_ratio': OPENCV, 'stretch': OPENCV, 'pad': OPENCV}
 BITS = 11  # of the weights that OpenCV resizes bytes with
 
 try:
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
             name = path.relative_to(folder).as_posix()
             print(f'{name}: {found.words} (prepared in {(between - start) * 1e3:.1f} ms, run in {spent * 1e3:.1f} ms)')
             results[name] = {'width': image.width, 'height': image.height, **found.record}
-            if len(results) == 1:  # whatever ends this run, the next one sees whose drawings these are
+            if not file.exists():  # whatever ends this run, the next one sees whose drawings these are
                 _save(file, results)
             for target, picture in zip(targets[path], found.pictures, strict=True):
                 _save(target, picture)
