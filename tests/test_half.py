@@ -16,7 +16,7 @@ from onnx import TensorProto
 from onnx_files import types, written
 from torch import nn
 
-from backbones.deploy import export_onnx, precision
+from backbones.deploy import export_onnx, half, precision
 from backbones.deploy.half import to_half
 from backbones.deploy.precision import Spread, compare, read, spaced
 from backbones.deploy.sensitive import is_wave, rules
@@ -297,7 +297,7 @@ def test_values_near_the_largest_stay(tmp_path: Path) -> None:
     assert by_output['b'] not in lenient.kept
 
 
-def test_what_rounding_would_ruin_stays(tmp_path: Path) -> None:
+def test_what_rounding_would_ruin_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small differences of large values, which come out as nothing but rounding."""
     text = 'g (float[2, 8] x) => (float[2, 8] y) { a = MatMul(x, w) b = Add(a, c) d = Sub(b, c) y = MatMul(d, w) }'
     path = written(tmp_path / 'model.onnx', text, w=MATRIX, c=np.float64(1000))
@@ -311,6 +311,10 @@ def test_what_rounding_would_ruin_stays(tmp_path: Path) -> None:
     blind = to_half(path, tmp_path / 'half.onnx', [x], least_cosine=1e-9)
     assert not blind.kept
     assert blind.changes[0].error > 0.1
+    monkeypatch.setattr(half, 'ALIKE', 0.9)  # it is 0.71
+    with pytest.raises(Disagreement, match=r"Output 'y' .* must be like that of the float32 file, but cosine"):
+        to_half(path, tmp_path / 'refused.onnx', [x], least_cosine=1e-9)
+    assert not list(tmp_path.glob('*refused*'))
 
 
 @pytest.mark.parametrize('constant', [1e9, 1e-12])
@@ -440,6 +444,8 @@ def test_boxes_are_compared_as_sets() -> None:
     nothing = [np.zeros_like(dets), np.full_like(labels, -1)]
     (change,) = compare(names, [[dets, labels]], [nothing])
     assert change.boxes == 0.0
+    with pytest.raises(Disagreement, match=r"Output 'dets' .* but the same boxes: 0, where 0\.5 is the least"):
+        half._check_alike([change])
 
 
 def test_masks_are_compared_box_by_box() -> None:
@@ -456,6 +462,9 @@ def test_class_numbers_are_compared_by_pixels() -> None:
     mask = np.array([[[7, 7], [1, 0]]])
     (change,) = compare(['mask'], [[mask]], [[np.array([[[7, 6], [1, 0]]])]])
     assert (change.pixels, change.error, change.cosine, change.top1) == (0.75, None, None, None)
+    half._check_alike([change])
+    with pytest.raises(Disagreement, match=r"Output 'mask' .* but the same pixels: 0\.25"):
+        half._check_alike(compare(['mask'], [[mask]], [[np.array([[[7, 6], [6, 6]]])]]))
 
 
 # Registered backbones

@@ -142,8 +142,11 @@ def test_layer_that_spoils_the_outputs_stays(tmp_path: Path) -> None:
     assert set(report.quantized) == {name_of(model, output) for output in 'ady'}
     assert report.snr_before < 20 <= report.snr and report.reached
     assert report.before[0].error > 2 * report.changes[0].error
-    none = quantize(model, tmp_path / 'none.onnx', PICTURES, most=0)
+    none = quantize(model, tmp_path / 'none.onnx', PICTURES, most=0, least=0)
     assert (none.kept, none.reached, none.snr) == ({}, False, pytest.approx(report.snr_before))
+    with pytest.raises(Disagreement, match=r'a signal to noise of 3 dB at least, but has 0\.9'):
+        quantize(model, tmp_path / 'refused.onnx', PICTURES, most=0)
+    assert not list(tmp_path.glob('*refused*'))
     strict = quantize(model, tmp_path / 'strict.onnx', PICTURES, target=200, most=0.5)
     assert (len(strict.kept), strict.reached) == (2, False)
 

@@ -17,12 +17,14 @@ from onnx import TensorProto, defs, helper, numpy_helper
 from .precision import Batches, Change, Graph, Spread, as_input, compare, feed, look, mark, outputs_of, read, saved
 from .probe import Measured, measure, step_outputs
 from .sensitive import FIXED, HEAVY, MOVERS, SHAPES, rules
+from .verify import Disagreement
 
 __all__ = ['HalfReport', 'to_half']
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 SMALLEST = float(np.finfo(np.float16).smallest_normal)  # 6.1e-5
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+ALIKE = 0.5  # share of boxes or pixels, or else cosine similarity, below which a file is another than it should be
 TYPES: dict[int, Any] = {FLOAT: np.float32, HALF: np.float16}
 
 
@@ -90,7 +92,8 @@ def to_half(
         What was written, what stays float32 and why, and how the outputs differ.
 
     Raises:
-        ValueError: An argument that cannot be, or, as `Disagreement`, a file that gives no finite numbers.
+        ValueError: An argument that cannot be, or, as `Disagreement`, a file that gives no finite numbers, or others
+            than the float32 file; then there is none.
     """
     graph = read(path_in)
     if not (0 < least_cosine <= 1 and least_headroom >= 1 and most >= 1):
@@ -113,6 +116,7 @@ def to_half(
         compare(graph.outputs, expected, outputs_of(proto, batches, graph.outputs))  # that it runs as a whole
         inputs = [as_input(proto, batch) for batch in batches]
         changes = compare(graph.outputs, expected, step_outputs(look(proto, part), inputs))
+        _check_alike(changes)
     half = [found[node.name] for node in floating if node.name not in kept]
     return HalfReport(
         Path(path_out),
@@ -127,6 +131,22 @@ def to_half(
         graph.path.stat().st_size,
         Path(path_out).stat().st_size,
     )
+
+
+def _check_alike(changes: Sequence[Change]) -> None:
+    """Refuse a file whose outputs have little to do with those of the float32 file.
+
+    Raises:
+        Disagreement: Too few boxes or pixels are the same, or the cosine similarity is too low.
+    """
+    for change in changes:
+        shares = {'the same boxes': change.boxes, 'the same pixels': change.pixels, 'cosine similarity': change.cosine}
+        what, found = next((what, share) for what, share in shares.items() if share is not None)
+        if not found >= ALIKE:
+            raise Disagreement(
+                f'Output {change.output!r} of the file of lower precision must be like that of the float32 file, but '
+                f'{what}: {found:.2g}, where {ALIKE:g} is the least: keep more of it in float32, or give other samples.'
+            )
 
 
 # What stays

@@ -33,6 +33,7 @@ from .precision import (
 )
 from .quiet import quiet
 from .sensitive import MOVERS, SHAPES, decoding, rules
+from .verify import Disagreement
 
 __all__ = ['Method', 'QuantizeReport', 'quantize']
 
@@ -93,6 +94,7 @@ def quantize(
     method: Method = 'minmax',
     target: float = 20.0,
     most: float = 0.25,
+    least: float = 3.0,
     count: int = 4,
     keep: Sequence[str] = (),
     outputs: bool = False,
@@ -118,6 +120,7 @@ def quantize(
             distribution.
         target: Signal to noise in decibels; 20 is an error of a tenth.
         most: Largest share of the layers that may stay float32 for it.
+        least: Signal to noise below which there is no file; at 3 the error is seven tenths of the signal.
         count: Batches that are measured and compared at most, evenly spaced over all that are given.
         keep: Names of layers, or kinds of operators, that stay float32.
         outputs: Whether what layers give is in integers too, and not only what they take. ONNX Runtime needs that to
@@ -130,7 +133,8 @@ def quantize(
         What was written, which layers stay float32 and why, and how the outputs differ.
 
     Raises:
-        ValueError: An argument that cannot be, or a file with no layer to quantise.
+        ValueError: An argument that cannot be, a file with no layer to quantise, or, as `Disagreement`, one with more
+            noise than `least` allows; then there is none.
     """
     graph = read(path_in)
     _check(graph, method, most, count, keep)
@@ -158,6 +162,12 @@ def quantize(
         if float_layers:
             before = compare(graph.outputs, expected, outputs_of(trial.build(layers), batches, graph.outputs, True))
         after = trial.noise(chosen) if float_layers else everything
+        if not after >= least:
+            raise Disagreement(
+                f'The int8 file must keep a signal to noise of {least:g} dB at least, but has {after:.3g} with '
+                f'{len(float_layers)} layers kept in float32 for it: give more or other pictures as calibration, let '
+                'more layers stay float32, or stay with float16.'
+            )
         here = trial.here(proto)
     return QuantizeReport(
         Path(path_out),
