@@ -84,6 +84,7 @@ def test_a_card_says_what_the_file_is(tmp_path: Path) -> None:
     }
     assert written['input'] == taken
     assert written['outputs'] == [{'name': 'output', 'shape': ['batch', 4], 'type': 'float32', 'stride': None}]
+    assert written['reference'] == 'model'
     assert [entry['error'] for entry in written['checks']] == [check.error for check in report.checks]
     assert [tuple(entry['shape']) for entry in written['checks']] == [check.shape for check in report.checks]
     assert torch.__version__.startswith(written['versions']['torch'])

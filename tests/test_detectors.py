@@ -367,7 +367,7 @@ def test_parts_of_another_meaning_are_refused(tmp_path: Path) -> None:
     refused(model, 'SingleRoIExtractor lacks RoIAlign layers that average', tmp_path)
 
 
-def test_tool_exports_a_detector(tmp_path: Path) -> None:
+def test_tool_exports_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = make_detector()
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{config_of('retinanet')}'\nmodel = {narrow_settings('retinanet')!r}\n")
@@ -377,6 +377,9 @@ def test_tool_exports_a_detector(tmp_path: Path) -> None:
     assert tool.main([*arguments, '--img-size', '96', '128', '--static', '--batch-size', '1']) == 0
     assert metadata(output)['classes'] == ['RBC', 'WBC', 'Platelets']
     assert metadata(output)['input_size'] == [3, 96, 128]
+    # nothing of mmdet's own prediction has a part in it
+    assert 'Compared with the plain form' in ' '.join(capsys.readouterr().out.split())
+    assert (read_card(output)['reference'], read_card(output)['metric']) == ('plain form', None)
 
 
 def test_boxes_are_scored_by_mmdet(tmp_path: Path) -> None:

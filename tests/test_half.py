@@ -441,6 +441,10 @@ def test_boxes_are_compared_as_sets() -> None:
     assert (change.boxes, change.error) == (1.0, 0.0)
     (change,) = compare(names, [[dets, labels]], [[dets, np.array([[0, 2, -1]])]])
     assert change.boxes == 0.5
+    lower = dets.copy()
+    lower[..., 4] = [[0.29, 0.31, 0]]  # across the border
+    (change,) = compare(names, [[lower + [0, 0, 0, 0, 0.02], labels]], [[lower, labels]])
+    assert change.boxes == 1.0
     nothing = [np.zeros_like(dets), np.full_like(labels, -1)]
     (change,) = compare(names, [[dets, labels]], [nothing])
     assert change.boxes == 0.0

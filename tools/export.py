@@ -394,6 +394,12 @@ def _print(report: 'ExportReport', lines: list[str]) -> None:
             '{onnxruntime:.2f} with the file.'.format(**report.metric),
             highlight=False,
         )
+    elif report.checks and report.kind in ('detector', 'segmentor'):
+        console.print(
+            "Compared with the plain form that this package builds of the model's parts; how OpenMMLab's own "
+            'prediction scores beside the file is what --metric measures.',
+            highlight=False,
+        )
     there = report.path.is_file()  # else other files were made of it, and it is gone
     console.print(
         f'{report.path if there else "ONNX on the way"}: {report.kind}, {report.nodes} operators of opset '

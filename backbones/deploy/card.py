@@ -190,7 +190,8 @@ def describe_file(
         proto: The model.
         kind: Of the export.
         facts: What the file's metadata say.
-        checks: What was compared with PyTorch, `Check`s.
+        checks: What was compared with PyTorch, `Check`s. The reference is the model, or, of a detector or segmentor,
+            the plain form that this package builds of its parts: their own `predict` has a part in `metric` alone.
         fusion: The fused model against the model in float64, likewise.
         resize: How a picture gets its size.
         metric: What was measured on the data of a config.
@@ -215,6 +216,7 @@ def describe_file(
         'strides': facts.get('strides'),
         'classes': facts.get('classes'),
         **{key: facts.get(key) for key in ('licence', 'weights')},
+        'reference': 'plain form' if kind in ('detector', 'segmentor') else 'model',
         'checks': [vars(check) for check in checks],
         'fusion': [vars(check) for check in fusion],
         'metric': metric,

@@ -51,8 +51,8 @@ class Change:
         cosine: Cosine similarity of the same values; None of class numbers.
         top1: Share of pictures with the same largest logit; None where the output holds no logits (B, classes).
         pixels: Share of the pixels that are of the same class; None where the output holds no class numbers.
-        boxes: Share of the boxes of either file, from a score of `SEEN` on, that the other has too, of the same class
-            and overlapping by more than `SAME`; None without boxes.
+        boxes: Share of the boxes of either file, from a score of `SEEN` on, that the other has too, from half of that
+            on, of the same class and overlapping by more than `SAME`; None without boxes.
     """
 
     output: str
@@ -387,15 +387,17 @@ def _boxes(names: Sequence[str], expected: list[list[np.ndarray]], given: list[l
         one, other = (dict(zip(names, run, strict=True)) for run in batches)
         for picture in range(len(one['dets'])):
             a, b = ({name: run[name][picture] for name in (*pairs, 'labels')} for run in (one, other))
-            seen_a, seen_b = (_seen(run['dets'], run['labels']) for run in (a, b))
-            total += len(seen_a) + len(seen_b)
-            if len(seen_a) and len(seen_b):
-                shared = _overlap(a['dets'][seen_a].astype(np.float64), b['dets'][seen_b].astype(np.float64))
-                shared *= a['labels'][seen_a][:, None] == b['labels'][seen_b]
-                found += int((shared.max(1) > SAME).sum() + (shared.max(0) > SAME).sum())
-                both = shared.max(1) > SAME
-                for name, kept in pairs.items():
-                    kept += zip(a[name][seen_a[both]], b[name][seen_b[shared.argmax(1)[both]]], strict=True)
+            for mine, theirs in ((a, b), (b, a)):
+                seen, near = _seen(mine, SEEN), _seen(theirs, SEEN / 2)  # so that none is lost at the border
+                total += len(seen)
+                if len(seen) and len(near):
+                    shared = _overlap(mine['dets'][seen].astype(np.float64), theirs['dets'][near].astype(np.float64))
+                    shared *= mine['labels'][seen][:, None] == theirs['labels'][near]
+                    both = shared.max(1) > SAME
+                    found += int(both.sum())
+                    partners = near[shared.argmax(1)[both]]
+                    for name, kept in pairs.items() if mine is a else ():
+                        kept += zip(a[name][seen[both]], b[name][partners], strict=True)
     changes = []
     for name, kept in pairs.items():
         a, b = (np.array([pair[k] for pair in kept], np.float64) for k in (0, 1))
@@ -404,9 +406,9 @@ def _boxes(names: Sequence[str], expected: list[list[np.ndarray]], given: list[l
     return changes
 
 
-def _seen(dets: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Places of the boxes that are compared."""
-    return np.flatnonzero((labels >= 0) & (dets[:, 4] >= SEEN))
+def _seen(found: dict[str, np.ndarray], least: float) -> np.ndarray:
+    """Places of the boxes of a picture from a score on."""
+    return np.flatnonzero((found['labels'] >= 0) & (found['dets'][:, 4] >= least))
 
 
 # Writing
