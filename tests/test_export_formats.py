@@ -1,10 +1,10 @@
 """`tools/export.py`: other forms of the file, and what does not go together."""
 
 import logging
-import os
 import shlex
 import signal
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -156,19 +156,29 @@ def test_one_channel_is_followed(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert 'Pictures of a folder have 1 or 3 channels, but the model takes 2' in capsys.readouterr().err
 
 
-def test_a_stopped_export_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*args: object, **kwargs: object) -> None:
-        assert list(tmp_path.iterdir())  # what is there for the time being
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from unittest import mock
 
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr('backbones.deploy.export_onnx', stopped)
-    with pytest.raises(SystemExit) as stop:
-        tool.main(words(folder, tmp_path / 'model.onnx', '--half', '--calibration', str(folder)))
-    assert stop.value.code == 128 + signal.SIGTERM
+from tools import export
+
+def stopped(*args, **kwargs):
+    assert list(Path(sys.argv[1]).iterdir())  # what is there for the time being
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+with mock.patch('backbones.deploy.export_onnx', stopped):
+    export.main(sys.argv[2:])
+"""
+
+
+def test_a_stopped_export_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    given = words(folder, tmp_path / 'model.onnx', '--half', '--calibration', str(folder))
+    command = [sys.executable, '-c', STOPPED, str(tmp_path), *given]
+    done = subprocess.run(command, cwd=mm_runs.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(

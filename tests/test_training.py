@@ -219,7 +219,9 @@ def _train_with_scores(config, folder, work, monkeypatch, *more, stop=('', 0)) -
         patch.setattr(WholeFileBackend, 'put', counted_put)
         patch.setattr(Evaluator, 'evaluate', scored)
         patch.setattr(ValLoop, 'run', run)
-        args = _words(config, folder, 3, work, *more)
+        # trainings that begin within one second have one name otherwise, and in one process one memory of what was best
+        name = f'experiment_name={work}{len(more)}'
+        args = _words(config, folder, 3, work, *more, options=[name])
         if stop[0]:
             with pytest.raises(_Stop):
                 train_tool.main(args)
