@@ -101,6 +101,9 @@ def _liven(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
+            for name, value in module.named_buffers(recurse=False):
+                if value.is_floating_point() and value.numel() > 1 and not value.any() and name != 'running_mean':
+                    value.uniform_(0.05, 0.15, generator=generator)  # rates of firing, which are not below 0
             for name, value in itertools.chain(
                 module.named_parameters(recurse=False), module.named_buffers(recurse=False)
             ):
