@@ -5,9 +5,9 @@ starts at rest in every call and nothing is left behind, so that no reset betwee
 network sees T * B images; a neuron alone knows of time.
 
 Neurons compute in float32 under autocast and in models of half precision: a charge that is rounded to eight or eleven
-bits crosses the threshold at another step, and one moved spike moves others behind it. In the bundled Max-Former neurons
-in float16 alone, all else in float32, move spikes as many as 17 % of those that fire and change a tenth of the answers,
-in bfloat16 26 % and an eighth, at the same accuracy (docs/spiking.md).
+bits crosses the threshold at another step, and one moved spike moves others behind it. In the bundled Max-Former,
+neurons of float16 alone, all else in float32, move 17 spikes for 100 that fire and change a tenth of the answers, those
+of bfloat16 26 and an eighth, at the same accuracy (docs/spiking.md).
 """
 
 import math
