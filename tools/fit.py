@@ -7,7 +7,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-_WORDS = 200  # characters of an error of torch's that a sentence has room for
+try:
+    from tools import models
+except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import models  # type: ignore[no-redef]
 
 
 def light(build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -87,7 +90,7 @@ def _failure(settings: dict[str, Any], size: tuple[int, int], device: str) -> st
         with torch.device(device), torch.no_grad():
             MODELS.build(copy.deepcopy(settings)).eval()(torch.zeros(1, settings.get('in_chans') or 3, *size))
     except Exception as error:  # networks raise whatever they like
-        return _short(error)
+        return models.short(error)
     return None
 
 
@@ -124,10 +127,4 @@ def classifier_file(name: str, weights: str, settings: dict[str, Any]) -> dict[s
             errors.append(error)
         else:
             return overlay
-    raise ValueError(f'{weights} holds no weights of {name}: {_short(errors[0])}') from errors[0]
-
-
-def _short(error: Exception) -> str:
-    text = ' '.join(str(error).split())
-    text = f'{type(error).__name__}: {text}' if isinstance(error, KeyError) or not text else text
-    return text if len(text) <= _WORDS else f'{text[:_WORDS]}...'
+    raise ValueError(f'{weights} holds no weights of {name}: {models.short(errors[0])}') from errors[0]

@@ -78,7 +78,7 @@ def create(
     except (AssertionError, KeyError, RuntimeError, TypeError) as error:  # how timm's own models refuse arguments
         if isinstance(error, ValueError) or not kwargs:  # an argument that ours do not have is told in a sentence
             raise
-        raise ValueError(f'{name} cannot be made with {_listed(kwargs)}: {_short(error)}') from error
+        raise ValueError(f'{name} cannot be made with {_listed(kwargs)}: {short(error)}') from error
     _follow_channels(model, kwargs.get('in_chans'))
     return model
 
@@ -142,7 +142,7 @@ def _load(name: str, checkpoint: str, kwargs: dict[str, Any]) -> Any:
             _check_classes(name, checkpoint, cfg.classifier, classes)
         if ours:  # they say it in a sentence
             raise
-        raise ValueError(f'{checkpoint} holds no weights of {name}: {_short(error)}') from error
+        raise ValueError(f'{checkpoint} holds no weights of {name}: {short(error)}') from error
     for part in (model, getattr(model, 'model', model)):  # an extractor has a copy of the config
         getattr(part, 'pretrained_cfg', {}).pop('state_dict', None)
     if not ours:  # ours are held against their tables
@@ -218,9 +218,12 @@ def _listed(kwargs: Mapping[str, Any]) -> str:
     return ', '.join(f'{key}={value!r}' for key, value in kwargs.items())
 
 
-def _short(error: BaseException) -> str:
-    """The message in one line; torch's lists every key."""
-    return textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=' ...')
+def short(error: BaseException) -> str:
+    """The message in one line; torch's lists every key, and that of a missing key says nothing else."""
+    text = str(error)
+    if isinstance(error, KeyError) or not text:
+        text = f'{type(error).__name__}: {text}'
+    return textwrap.shorten(text, 300, placeholder=' ...')
 
 
 def keywords(words: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .openvino import compiled, put, reason, require, save, target
 from .quiet import quiet
-from .verify import Disagreement
+from .verify import Disagreement, _overlap
 
 __all__ = ['Int8Report', 'quantize_openvino']
 
@@ -161,15 +161,7 @@ def _shared(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> tupl
     for one, other in ((first, second), (second, first)):
         dets, labels, others, theirs = (side[key][0] for side in (one, other) for key in ('dets', 'labels'))
         keep, near = dets[:, 4] >= SCORE, others[:, 4] >= SCORE / 2
-        overlap = _overlap(dets[keep, :4], others[near, :4]) * (labels[keep][:, None] == theirs[near][None])
+        overlap = _overlap(dets[keep], others[near]) * (labels[keep][:, None] == theirs[near][None])
         shared += int((overlap.max(1, initial=0) >= OVERLAP).sum())
         total += int(keep.sum())
     return shared, total
-
-
-def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (n, m)."""
-    sides = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
-    inside = sides.clip(min=0).prod(-1)
-    whole = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (first, second)]
-    return inside / np.maximum(whole[0][:, None] + whole[1][None] - inside, 1e-9)
