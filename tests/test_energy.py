@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from backbones import energy
+from backbones import base, energy
 from backbones.energy import Constants, account, with_relu
 from backbones.layers import LIF, NEURONS, ConvNorm, MixedLIF, Repeat
 
@@ -80,6 +80,16 @@ def test_account_keeps_images_apart() -> None:
     x = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.9  # fires with what was left alone
     assert mixed[0](x).any() and not apart[0](x).any()
     assert account(mixed, x).rate == account(apart, x).rate == 0
+
+
+def test_account_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without hooks a stage takes a few pictures at a time, the more the more threads there are."""
+    torch.manual_seed(0)
+    options: Any = {'dims': (8, 16, 24), 'num_heads': 2, 'num_classes': 3}
+    model, x = timm.create_model('max_former_cifar', **options).eval(), torch.randn(8, 3, 32, 32)
+    whole = account(model, x).quantised_mj
+    monkeypatch.setattr(base, 'PART', 1)
+    assert account(model, x).quantised_mj == pytest.approx(whole, rel=1e-9)
 
 
 def test_account_of_a_network_inside_another_module() -> None:
