@@ -74,7 +74,7 @@ def test_a_file_of_openvino_has_a_metric_of_its_own(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize('path', [path for path in mm_runs.RECIPES if 'imagenet' in path])
 def test_the_card_cuts_pictures_as_the_config_does(path: str) -> None:
     config = mm_config.load_config(path, {})
-    facts = tool._facts(config, None)
+    facts = tool.config_facts(config, None)
     steps = {step['type'].rpartition('.')[2]: step for step in config.test_dataloader.dataset.pipeline}
     side = next(step['crop_size'] for name, step in steps.items() if name.endswith('CenterCrop'))
     assert facts['input_size'] == (3, side, side)

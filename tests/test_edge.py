@@ -234,9 +234,7 @@ def test_boxes_are_those_of_the_demo(tmp_path: Path) -> None:
     config, model = demo._load(options)
     split = demo._split(config, None)
     path = tmp_path / 'model.onnx'
-    demo._export(model, path, config, split.classes)
-    scale = next(step['scale'] for step in config.test_dataloader.dataset.pipeline if 'scale' in step)
-    card(path, 'detector', {'mode': 'keep_ratio', 'scale': list(scale)}, [3, scale[1], scale[0]])
+    demo._export(model, path, config, split.classes, options.checkpoint)
     finder, alone = demo._onnx_finder(path, model, config), edge.Model(path)
     count = 0
     for picture in split.pictures:
@@ -309,7 +307,7 @@ def test_prepares_as_the_config_does(source: str, tmp_path: Path) -> None:
 
     config = Config.fromfile(Config._get_cfg_path(source, '')[0] if source == GREY else ROOT / source)
     init_default_scope(config.get('default_scope', 'mmpretrain'))
-    found = export._facts(config, torch.nn.Module())
+    found = export.config_facts(config, torch.nn.Module())
     if found.get('resize', {}).get('interpolation', 'area') == 'area':
         pytest.skip('the model says how, or the filter is one that is refused')
     steps = [step for step in config.test_dataloader.dataset.pipeline if 'Annotations' not in step['type']]

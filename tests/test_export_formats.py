@@ -228,7 +228,7 @@ def test_a_card_says_nothing_of_squares_of_many_sizes() -> None:
     config = Config.fromfile(mm_runs.ROOT / mm_runs.RUNNABLE['detection'])
     steps = config.test_dataloader.dataset.pipeline
     steps.insert(2, dict(type='Pad', pad_to_square=True))
-    assert tool._facts(config, torch.nn.Module())['resize'] is None
+    assert tool.config_facts(config, torch.nn.Module())['resize'] is None
 
 
 @pytest.mark.parametrize('path', ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', *mm_runs.RUNNABLE.values()])
@@ -239,9 +239,9 @@ def test_the_card_of_another_size_says_so(path: str) -> None:
 
     file = Config._get_cfg_path(path, '')[0] if path.startswith('mmdet') else mm_runs.ROOT / path
     config = Config.fromfile(file)
-    before = tool._facts(config, torch.nn.Module())['resize']
+    before = tool.config_facts(config, torch.nn.Module())['resize']
     tool._set_size(config, 96, 128)
-    found = tool._facts(config, torch.nn.Module())
+    found = tool.config_facts(config, torch.nn.Module())
     assert found['input_size'] == (3, 96, 128)
     assert found['resize'] == {**before, 'scale': (128, 96)}
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from tools import demo_page, files, mm_config, models, score
+    from tools import demo_page, export, files, mm_config, models, score
 else:  # run as a script: this folder is on the path
     import demo_page  # type: ignore[no-redef]
+    import export
     import files
     import mm_config
     import models
@@ -236,10 +237,10 @@ def _onnx_finder(path: Path, model: Any, config: Any) -> Finder:
 def _export(model: Any, path: Path, config: Any, classes: tuple[str, ...], checkpoint: Path) -> Any:
     from backbones.deploy import export_onnx
 
-    width, height = next(step['scale'] for step in config.test_dataloader.dataset.pipeline if 'scale' in step)
-    device, facts = next(model.parameters()).device, {'classes': classes, 'metadata': models.origin(str(checkpoint))}
+    device = next(model.parameters()).device
+    facts = {**export.config_facts(config, model), 'classes': classes, 'metadata': models.origin(str(checkpoint))}
     try:
-        return export_onnx(model, path, input_size=(3, height, width), normalize=True, **facts)
+        return export_onnx(model, path, normalize=True, **facts)
     finally:
         model.to(device)
 

@@ -147,7 +147,7 @@ def _export(options: argparse.Namespace) -> tuple['ExportReport', list[str]]:
         size = _input_size(options, model)
         if size:
             _set_size(config, *size[-2:])
-        facts = _facts(config, model)
+        facts = config_facts(config, model)
     else:
         config, model = None, _timm_model(options)
     _check_kind(options, model)
@@ -325,7 +325,7 @@ def _set_size(config: Any, height: int, width: int) -> None:
         cut['crop_size'] = height
 
 
-def _facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
+def config_facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
     """What the config says of a picture's size and of the classes, as `export_onnx` takes it."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     found: dict[str, Any] = {'classes': mm_config.class_names(config, dataset) if dataset else []}
