@@ -15,7 +15,7 @@ from PIL import Image
 from backbones import deploy
 from backbones.deploy import export_onnx
 from backbones.mm import read_checkpoint
-from tools import compare, test, train
+from tools import compare, score, test, train
 
 DETECTION = 'configs/detection/retinanet_fpn_bccd.py'
 
@@ -73,7 +73,7 @@ def test_compare_goes_on_and_writes_all(
     assert rows.keys() == {'test_efficientnet', 'test_resnet'}
     for name, row in rows.items():
         metrics = json.loads((out / name / 'metrics.json').read_text())
-        assert float(row['metric']) == pytest.approx(metrics['accuracy/top1'])
+        assert float(row['top1']) == pytest.approx(metrics['accuracy/top1'])
         assert all(float(row[key]) > 0 for key in ('params_m', 'gmacs', 'train_minutes'))
     assert float(rows['test_resnet']['latency_ms']) > 0
     assert rows['test_efficientnet']['latency_ms'] == ''
@@ -108,6 +108,21 @@ def test_all_backbones_start_alike_and_leave_the_same_pictures_out(
         assert not {'pretrained', 'checkpoint_path', 'init_cfg'} & config.model.keys()
         assert str(broken) in config.train_dataloader.dataset.left_out
     assert 'all backbones start from random weights' in capsys.readouterr().out
+
+
+def test_masks_stand_before_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of masks is judged by them, and its boxes have a column beside."""
+    keys = ['coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/segm_mAP', 'coco/segm_mAP_50']
+    assert score.headlines(keys) == ['coco/segm_mAP', 'coco/bbox_mAP']
+    assert score.headlines(['mIoU', 'mAcc']) == ['mIoU']
+    row = compare.Row('one', {'coco/segm_mAP': 30.0, 'coco/bbox_mAP': 20.0}, 1.0, None, 1.0, None, None, None)
+    asked: list[str] = []
+    monkeypatch.setattr(compare, '_curve', lambda work, key: asked.append(key) or {1: 30.0})
+    monkeypatch.setattr(compare.curves, 'unit', lambda folders: 'epoch')
+    compare._write(tmp_path, [row], [], '')
+    assert asked == ['coco/segm_mAP']
+    assert (tmp_path / 'compare.csv').read_text().startswith('backbone,segm_mAP,bbox_mAP,params_m,')
+    assert '| one | 30.0 | 20.0 | 1.00 | - |' in (tmp_path / 'compare.md').read_text()
 
 
 def test_a_tool_that_fails_gives_its_reason(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ TOOLS = Path(__file__).resolve().parent
 
 @dataclass
 class Row:
-    """One backbone: the metric in percent, times in minutes and milliseconds; None for what could not be found."""
+    """One backbone: metrics in percent, times in minutes and milliseconds; None for what could not be found."""
 
     backbone: str
-    metric: float
+    metrics: dict[str, float]  # the first is plotted; rows are sorted by it
     params_m: float  # of the whole model, millions
     gmacs: float | None  # of the whole model, for one picture
     train_minutes: float  # iterations alone, without start and validation
@@ -109,9 +109,9 @@ def _compare(options: argparse.Namespace, words: Sequence[str]) -> list[str]:
     done = [name for name in rest if name not in failed]
     if not done:
         raise ValueError('no backbone could be trained and measured: ' + '; '.join(failed.values()))
-    rows, key, unexported = _rows(done, paths, options)
+    rows, unexported = _rows(done, paths, options)
     failed |= unexported
-    _write(out, rows, key, words, _facts(options, configs[done[0]]))
+    _write(out, rows, words, _facts(options, configs[done[0]]))
     return list(failed)
 
 
@@ -209,8 +209,8 @@ def _tool(name: str, words: Sequence[str], log: Path, threads: int) -> str | Non
 
 def _rows(
     names: Sequence[str], paths: Mapping[str, Path], options: argparse.Namespace
-) -> tuple[list[Row], str, dict[str, str]]:
-    """A row for each backbone, the best first, the name of the metric, and what has no latency or no multiply-adds."""
+) -> tuple[list[Row], dict[str, str]]:
+    """A row for each backbone, the best first, and what has no latency or no multiply-adds."""
     from backbones.measure import interleave
 
     calls, facts, failed = {}, {}, {}
@@ -221,16 +221,15 @@ def _rows(
             print(f'compare.py: {failed[name]}', file=sys.stderr, flush=True)
     timed = {name: call for name, call in calls.items() if call}
     timings = interleave(timed, rounds=options.rounds) if timed else {}
-    key, rows = '', []
+    rows = []
     for name in names:
         metrics = json.loads((_work(paths[name]) / 'metrics.json').read_text(encoding='utf-8'))
-        key = score.headline(list(metrics))
         timing = timings.get(name)
         low, high = timing.quartiles if timing else (None, None)
         rows.append(
             Row(
                 backbone=name,
-                metric=score.percent(key, metrics[key]),
+                metrics={key: score.percent(key, metrics[key]) for key in score.headlines(list(metrics))},
                 train_minutes=_seconds(_work(paths[name])) / 60,
                 latency_ms=timing and timing.median * 1e3,
                 latency_q1_ms=low and low * 1e3,
@@ -238,7 +237,7 @@ def _rows(
                 **facts[name],
             )
         )
-    return sorted(rows, key=lambda row: -row.metric), key, failed
+    return sorted(rows, key=lambda row: -next(iter(row.metrics.values()))), failed
 
 
 def _exported(path: Path, threads: int) -> tuple[Any, dict[str, Any], list[str]]:
@@ -313,23 +312,31 @@ def _facts(options: argparse.Namespace, config: 'Config') -> str:
     )
 
 
-def _write(out: Path, rows: Sequence[Row], key: str, words: Sequence[str], facts: str) -> None:
+def _write(out: Path, rows: Sequence[Row], words: Sequence[str], facts: str) -> None:
     """Table and plots."""
-    label = key.rpartition('/')[2]
-    lines = [['Backbone', label, *COLUMNS]]
-    lines += [[row.backbone, f'{row.metric:.1f}', *(fill(row) for fill in COLUMNS.values())] for row in rows]
+    key, labels = next(iter(rows[0].metrics)), [name.rpartition('/')[2] for name in rows[0].metrics]
+    label = labels[0]
+    lines = [['Backbone', *labels, *COLUMNS]]
+    for row in rows:
+        metrics = [f'{value:.1f}' for value in row.metrics.values()]
+        lines.append([row.backbone, *metrics, *(fill(row) for fill in COLUMNS.values())])
     tables.show(f'{label} on the test split', lines)
     tables.write(out / 'compare.md', ['tools/compare.py', *words], facts, lines)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator='\n')
+    file, records = io.StringIO(), []
+    for row in rows:
+        record = asdict(row)
+        metrics = dict(zip(labels, record.pop('metrics').values(), strict=True))
+        records.append({'backbone': record.pop('backbone'), **metrics, **record})
+    writer = csv.DictWriter(file, list(records[0]), lineterminator='\n')
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(records)
     files.write(out / 'compare.csv', file.getvalue())
     _plot(out / 'latency.png', rows, label)
     names = [row.backbone for row in rows]
     folders = [out / name for name in names]
-    lines = [_curve(folder, key) for folder in folders]
-    curves.draw(names, lines, label, str(out / 'curves.png'), curves.unit(folders))
+    curves.draw(
+        names, [_curve(folder, key) for folder in folders], label, str(out / 'curves.png'), curves.unit(folders)
+    )
     print(f'wrote compare.md, compare.csv, latency.png and curves.png to {out}')
 
 
@@ -339,8 +346,9 @@ def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
         for row in rows:
             if row.latency_ms is None:
                 continue
-            axes.scatter(row.latency_ms, row.metric, s=20 + 8 * row.params_m, alpha=0.6)
-            axes.annotate(row.backbone, (row.latency_ms, row.metric), (6, 4), textcoords='offset points', fontsize=7)
+            place = row.latency_ms, next(iter(row.metrics.values()))
+            axes.scatter(*place, s=20 + 8 * row.params_m, alpha=0.6)
+            axes.annotate(row.backbone, place, (6, 4), textcoords='offset points', fontsize=7)
         axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)
         axes.xaxis.set_major_formatter('{x:g}')
         axes.xaxis.set_minor_formatter('{x:g}')

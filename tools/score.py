@@ -127,6 +127,11 @@ def headline(keys: Sequence[str]) -> str:
     return next((key for end in _HEADLINES for key in keys if key.endswith(end)), keys[0] if keys else 'coco/bbox_mAP')
 
 
+def headlines(keys: Sequence[str]) -> list[str]:
+    """The same, with that of masks before it where there is one."""
+    return [*(key for key in keys if key.endswith('segm_mAP')), headline(keys)]
+
+
 def percent(name: str, value: float) -> float:
     """A metric in percent: mmdet gives shares, mmseg and mmpretrain percent."""
     return 100 * value if 'mAP' in name else value
@@ -310,6 +315,7 @@ def _summary(found: dict[str, dict[str, float]], pictures: int, of: int) -> dict
 def _widest(found: dict[str, dict[str, float]]) -> tuple[str, list[float]]:
     """Which of the metric that stands for the rest, and that of masks, is farther apart, and its values in percent."""
     keys = [key for metrics in found.values() for key in metrics]
-    names = [headline(keys), *(key for key in keys if key.endswith('segm_mAP'))]
-    both = {name: [percent(name, float(metrics.get(name, 0.0))) for metrics in found.values()] for name in names}
+    both = {
+        name: [percent(name, float(metrics.get(name, 0.0))) for metrics in found.values()] for name in headlines(keys)
+    }
     return max(both.items(), key=lambda item: abs(item[1][0] - item[1][1]))
