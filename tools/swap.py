@@ -23,6 +23,8 @@ _KEPT_OF_CLASSIFIERS = (
     'with_cal_acc',
     'with_cp',
     'data_preprocessor',
+    'teacher',
+    'distill_weight',
 )
 _OPTIONAL = ('img_size', 'drop_path_rate', 'mixed_batch')  # arguments that not every network of timm has
 _WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay')
@@ -68,6 +70,8 @@ def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
     model = config.model
     kept = {**_kept(model, name, _KEPT_OF_CLASSIFIERS), 'model_name': name}
     kept = kept if model.model_name == name else _accepted(name, kept)
+    if 'teacher' in kept:
+        _check_second_head(name)
     if not models.is_ours(name):
         kept = fit.to_pictures(config, kept)
     if weights:
@@ -78,6 +82,18 @@ def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
         _warn(name, model)
     _say(model, kept)
     _replace(model, kept)
+
+
+def _check_second_head(name: str) -> None:
+    import timm
+
+    try:
+        fit.light(timm.create_model, name).set_distilled_training(True)
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            f'--backbone {name} must have a second head for the teacher of this config, but has none: give a name that '
+            'ends in _distill or _distilled, or a config without a teacher.'
+        ) from error
 
 
 def _kept(before: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Import it through a config, nothing else is needed::
     model = dict(backbone=dict(type='TimmFeatures', model_name='lsnet_t'), neck=dict(in_channels=[64, 128, 256, 384]))
 
 Only mmengine is required. It is the one room of the package that imports OpenMMLab; no model family is named here.
-For classification use mmpretrain's own ``TimmClassifier``, which takes the same model names.
+For classification use mmpretrain's own ``TimmClassifier``, which takes the same model names, or, with a teacher,
+``DistilledTimmClassifier`` of ``backbones.mm.distill``, which is imported by that name.
 """
 
 from mmengine.config.utils import MODULE2PACKAGE

@@ -55,7 +55,7 @@ def drop_start(settings: Any) -> int:
     """
     found = 0
     if isinstance(settings, dict):
-        if str(settings.get('type')).rpartition('.')[2] in ('TimmClassifier', 'TimmFeatures'):
+        if str(settings.get('type')).endswith(('TimmClassifier', 'TimmFeatures')):
             found = sum(bool(settings.pop(key, None)) for key in _START)
         settings = list(settings.values())
     parts = settings if isinstance(settings, (list, tuple)) else ()

@@ -1,0 +1,8 @@
+# LSNet-B on ImageNet-1K, as published, taught by a RegNetY-16GF whose weights timm downloads.
+#   torchrun --nproc-per-node 8 tools/train.py configs/classification/lsnet_b_distill_imagenet.py --launcher pytorch
+# Expected on the validation split: top-1 81.6 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
+# Needs data/imagenet.
+_base_ = ['lsnet_t_distill_imagenet.py']
+
+model = dict(model_name='lsnet_b_distill')
+optim_wrapper = dict(optimizer=dict(weight_decay=0.05))
