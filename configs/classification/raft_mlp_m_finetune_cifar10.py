@@ -1,0 +1,7 @@
+# RaftMLP-M, trained on ImageNet-1K, fine-tuned on CIFAR-10 at 224x224, as published.
+#   python tools/train.py configs/classification/raft_mlp_m_finetune_cifar10.py --init raft_mlp_m_imagenet.pth
+# Expected: published in a table of the paper (arXiv 2108.04384) that could not be read here. Not rerun here.
+# Needs data/cifar10 and the file of an ImageNet training (raft_mlp_m_imagenet.py).
+_base_ = ['raft_mlp_s_finetune_cifar10.py']
+
+model = dict(model_name='raft_mlp_m')
