@@ -276,6 +276,7 @@ def test_detector_as_a_file(kind: str, tmp_path: Path) -> None:
     written = metadata(report.path)
     assert (written['classes'], written['strides']) == (classes, strides)
     assert (written['mean'], written['channel_order']) == ([123.675, 116.28, 103.53], 'rgb')
+    assert read_card(report.path)['input']['resize'] is None  # timm's rule is the backbone's, of a classifier
     second = in_openvino(report.path) if importlib.util.find_spec('openvino') else None
     for count, height, width in ((3, 120, 136), (1, 104, 88)):
         images = pictures(count, height, width)

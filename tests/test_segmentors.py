@@ -124,7 +124,9 @@ def test_file_of_any_size(head: str, argmax: bool, tmp_path: Path) -> None:
     assert report.dynamic == ('batch', 'height', 'width')
     assert {check.output for check in report.checks} == {'logits', *report.outputs}
     assert len({check.shape for check in report.checks}) == 3
-    (entry,) = read_card(report.path)['outputs']
+    written = read_card(report.path)
+    assert written['input']['resize'] is None  # timm's rule is the backbone's, of a classifier
+    (entry,) = written['outputs']
     channels = [] if argmax else [model.decode_head.out_channels]
     assert (entry['shape'], entry['stride']) == (['batch', *channels, 'height', 'width'], 1)
     for shape in [(1, 3, 33, 47), (3, 3, 128, 81)]:  # the deepest map is smaller than the cells of the pooling

@@ -139,7 +139,8 @@ def export_onnx(
         tolerance: Largest error of an output, relative to its largest value.
         argmax: A segmentor gives the class of each pixel in place of logits.
         nms: A detector gives boxes; else the maps of its head, by stride.
-        resize: How a picture gets its size, for the card; the model's own rule (`pretrained_cfg`) if None.
+        resize: How a picture gets its size, for the card. If None, the model's own rule (`pretrained_cfg`); of a
+            detector or segmentor, whose config says it, none.
         measure: Called with the finished file before it is in its place; what it gives goes into report and card. If it
             raises, there is no file.
 
@@ -198,7 +199,7 @@ def export_onnx(
                 raise
             raise Disagreement(f"{error} If the model takes its size for a constant, dynamic='batch' helps.") from error
         metric = None if measure is None else dict(measure(part))
-        rule = resize or _resize(model)
+        rule = resize or (None if module.kind in ('detector', 'segmentor') else _resize(model))
         card = describe_file(proto, module.kind, {**facts, **(metadata or {})}, checks, fusion, rule, metric)
         with writing(path):
             place(part, path, card)
