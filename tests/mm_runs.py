@@ -33,12 +33,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('configs/[!_]*/*.py'))
 # Those whose data come with the project.
 BUNDLED = [path for path in CONFIGS if not re.search('imagenet|coco|ade20k|cifar10', path)]
-# Published trainings of classifiers, one config of those that share all but the model, and the short ones.
-RECIPES = [
-    path
-    for path in CONFIGS
-    if 'classification' in path and ('schedules/' in (ROOT / path).read_text() or '_short' in path)
-]
+# Trainings of classifiers on pictures that do not.
+RECIPES = [path for path in CONFIGS if 'classification' in path and path not in BUNDLED]
 # Published trainings of detectors and segmentors.
 DENSE = [path for path in CONFIGS if re.search('coco|ade20k', path)]
 # One of each task, which tests that need no more than that use.
@@ -53,20 +49,25 @@ RUNNABLE = {
 def one_of_each(paths: list[str]) -> list:
     """Configs as test parameters: the last one of each head, data and length as it is, all others marked `full`.
 
-    Classifiers have their schedule in the place of a head.
+    Of classifiers the last one of each schedule.
     """
     last = {_kind(path): path for path in paths}.values()
     return [path if path in last else pytest.param(path, marks=pytest.mark.full) for path in paths]
 
 
 def _kind(path: str) -> tuple[str, ...]:
-    schedules = re.findall(r'schedules/\w+', (ROOT / path).read_text())
     words = Path(path).stem.split('_')
-    return (
-        tuple(schedules)
-        if 'classification' in path and schedules
-        else (words[0], *re.findall(r'\d+[xek](?=_)', path), words[-1])
-    )
+    if 'classification' in path:
+        return _schedule(ROOT / path)
+    return words[0], *re.findall(r'\d+[xek](?=_)', path), words[-1]
+
+
+def _schedule(path: Path) -> tuple[str, ...]:
+    """Of a classifier's config, from the base that names one, with a teacher where there is one."""
+    text = path.read_text()
+    found, base = re.findall(r'schedules/\w+', text), re.search(r"_base_ = \['(\w+\.py)'\]", text)
+    teacher = ('teacher',) * ('teacher=' in text)
+    return (*found, *teacher) if found or not base else (*_schedule(path.with_name(base[1])), *teacher)
 
 
 def task_of(config: Config) -> str:
@@ -94,6 +95,8 @@ def options(config: str, epochs: int, folder: Path) -> list[str]:
             if generated in settings[loader].dataset.data_root:
                 words.append(f'{loader}.dataset.data_root={folder / generated}')
     words += _small(settings)
+    if 'teacher' in settings.model:  # whose weights a test lacks
+        words += ['model.teacher.model_name=test_resnet', 'model.teacher.pretrained=False']
     if task_of(settings) == 'segmentation':
         every, length = 2, f'train_cfg.max_iters={2 * epochs}'
     else:

@@ -77,7 +77,7 @@ def test_every_config_with_bundled_data_trains_and_measures(config, tmp_path):
 
 
 @pytest.mark.parametrize('config', mm_runs.one_of_each(mm_runs.RECIPES))
-def test_every_published_recipe_trains(config, tmp_path):
+def test_every_classifier_trains(config, tmp_path):
     mm_runs.make_cifar10(tmp_path)
     mm_runs.make_imagenet(tmp_path)
     short = mm_runs.options(config, 1, tmp_path)
