@@ -8,15 +8,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mmengine.config.utils
 import mmengine.runner.runner
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 import yapf.yapflib.yapf_api
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 
 from backbones.mm import build_model, feature_channels
@@ -117,6 +120,36 @@ def narrow(settings: Config) -> list[str]:
         return words + ['model.pretrained=False'] * ('pretrained' in backbone)
     channels = feature_channels(**{key: value for key, value in {**backbone, **slim}.items() if key != 'type'})
     return words + [f'model.{part}.in_channels={_word(taken)}' for part, taken in taking(settings, channels).items()]
+
+
+def rates(config: Config, length: int = 4) -> list[float]:
+    """The learning rates that mmengine makes of a config of epochs, one for each iteration.
+
+    Args:
+        config: Config with a `param_scheduler`.
+        length: Iterations of an epoch.
+    """
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
+    schedulers = []
+    for settings in config.param_scheduler:
+        words = {key: value for key, value in settings.items() if key not in ('type', 'convert_to_iter_based')}
+        kind: Any = PARAM_SCHEDULERS.get(settings.type)
+        if settings.get('convert_to_iter_based'):
+            schedulers.append(kind.build_iter_from_epoch(optimizer, epoch_length=length, **words))
+        else:
+            schedulers.append(kind(optimizer, **words))
+    found = []
+    for _ in range(config.train_cfg.max_epochs):
+        for _ in range(length):
+            found.append(optimizer.param_groups[0]['lr'])
+            optimizer.step()
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+        for scheduler in schedulers:
+            if scheduler.by_epoch:
+                scheduler.step()
+    return found
 
 
 def taking(settings: Config, channels: list[int]) -> dict[str, list[int] | int]:

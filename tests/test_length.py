@@ -50,6 +50,27 @@ def test_the_schedule_follows(path: str) -> None:
     assert not before[bool(epochs)] or places(config, bool(epochs))
 
 
+@pytest.mark.parametrize('path', mm_runs.RECIPES)
+def test_a_short_training_has_the_rates_of_the_config(path: str) -> None:
+    """A warm-up that is left one epoch, or less, does not hold the rate down for good."""
+    config = Config.fromfile(mm_runs.ROOT / path)
+    if not config.get('param_scheduler'):
+        pytest.skip('one rate')
+    length.set_length(config, 12, None)
+    scheduler = config.param_scheduler[0]
+    if not scheduler.get('by_epoch', True):
+        pytest.skip('a warm-up of some iterations, whatever the length')
+    assert max(mm_runs.rates(config, 20)) == pytest.approx(config.optim_wrapper.optimizer.lr, rel=0.1)
+
+
+def test_a_warm_up_has_two_iterations_at_least() -> None:
+    """mmengine's has the full rate at the last one."""
+    warm_up = {'type': 'LinearLR', 'start_factor': 1e-3, 'by_epoch': False, 'begin': 0, 'end': 1500}
+    config = Config({'train_cfg': {'max_iters': 160000}, 'param_scheduler': [warm_up]})
+    length.set_length(config, None, 100)
+    assert config.param_scheduler[0].end == 2
+
+
 @pytest.mark.parametrize(
     'hook',
     [

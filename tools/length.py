@@ -9,7 +9,7 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
     What is counted in the same unit as the length follows it: begin, end, period and milestones of the rates, how often
     a training is measured and saved, the epochs at which hooks change mixing or pipeline. What is counted in the other
     unit, as a warm-up of some iterations in a training of epochs, stays as it is. A phase of the rates that is left no
-    room drops out.
+    room drops out; a warm-up that is left one epoch goes up with its iterations.
 
     Args:
         config: Config with a `train_cfg`.
@@ -35,6 +35,7 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
     for scheduler in schedulers:
         if bool(scheduler.get('by_epoch', True)) == by_epoch:
             _scale(scheduler, ('begin', 'end', 'T_max', 'milestones'), new, old)
+            _leave_steps(scheduler)
     config['param_scheduler'] = [s for s in schedulers if s.get('begin', 0) < s.get('end', float('inf'))]
     hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
     if bool(hook.get('by_epoch', True)) == by_epoch:
@@ -47,6 +48,16 @@ def set_length(config: Any, epochs: int | None, iters: int | None) -> None:
         ):  # of mmdet's PipelineSwitchHook, mmpretrain's SwitchRecipeHook
             _scale(part, ('switch_epoch', 'action_epoch'), new, old)
     loop[key] = new
+
+
+def _leave_steps(scheduler: Any) -> None:
+    """A warm-up of one step would leave the rate where it starts for good."""
+    begin, end = scheduler.get('begin', 0), scheduler.get('end', float('inf'))
+    if scheduler['type'] == 'LinearLR' and end - begin < 2:
+        if scheduler.get('by_epoch', True):
+            scheduler['convert_to_iter_based'] = True
+        else:
+            scheduler['end'] = begin + 2
 
 
 def _scale(settings: Any, keys: tuple[str, ...], new: int, old: int) -> None:
