@@ -10,6 +10,7 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 import mm_runs
+import recipes
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -40,6 +41,9 @@ def test_config_builds_and_agrees_with_itself(path):
             step.get('fill_color'), list
         ):  # of erasing, in the order of OpenCV; zero is black, as RaftMLP has it
             assert step.fill_color == config.data_preprocessor.mean[::-1]
+    if config.default_scope == 'mmpretrain':
+        init_default_scope('mmpretrain')
+        recipes.check(path, config)
     if config.model.get('pretrained'):
         config.model.pretrained = False  # a file that the test lacks
     with torch.device('meta'):  # allocates nothing

@@ -81,7 +81,7 @@ def _hold_together(one, other, folder) -> None:
 # Random numbers of every kind: a shuffle, augmentations, stochastic depth, the mixing of pictures.
 RANDOM = """
 model = dict(drop_path_rate=0.3, train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
-custom_hooks = [dict(type='ClassifierEMAHook', momentum=0.1, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='ClassifierEMAHook', momentum=0.1, update_buffers=True, priority='ABOVE_NORMAL')]
 """
 
 

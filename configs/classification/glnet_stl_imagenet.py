@@ -1,5 +1,5 @@
 # GLNet-STL on ImageNet-1K, as published.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/glnet_stl_imagenet.py --launcher pytorch
+#   torchrun --nproc-per-node 8 tools/train.py configs/classification/glnet_stl_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 82.5 (Zhu et al., GLMix, arXiv 2411.14429), of the
 # weights themselves, while validation here takes their average. Not rerun here.
 # Needs data/imagenet.

@@ -19,9 +19,10 @@ train_dataloader = dict(batch_size=64, dataset=dict(data_root='data/cifar100/', 
 val_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 test_dataloader = val_dataloader
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-5 / 1.5e-3, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=1e-5 / 1.5e-3, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=400),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=400, end=410),
 ]
-custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=250, batch_augments=None)])]
+# mmpretrain counts this epoch from 1.
+custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=251, batch_augments=None)])]
 auto_scale_lr = dict(base_batch_size=64)

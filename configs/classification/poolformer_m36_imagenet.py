@@ -1,5 +1,6 @@
 # PoolFormer-M36 on ImageNet-1K, as published; timm's network has the last norm behind the pooling, the official before.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/poolformer_m36_imagenet.py --launcher pytorch
+#   torchrun --nproc-per-node 8 \
+#     tools/train.py configs/classification/poolformer_m36_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 82.1 (Yu et al., MetaFormer, arXiv 2111.11418). Not rerun here.
 # Needs data/imagenet. 8 GPUs x 128 pictures.
 _base_ = [
@@ -10,3 +11,7 @@ _base_ = [
 ]
 
 model = dict(model_name='poolformer_m36', drop_path_rate=0.3)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = 235  # whole pixels of 224 / 0.95
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

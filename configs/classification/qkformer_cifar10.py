@@ -4,7 +4,7 @@
 # Needs data/cifar10. 128 pictures on one GPU.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/cifar10_32.py',
+    '../_base_/datasets/cifar10_max_former.py',
     '../_base_/schedules/step_410e.py',
     '../_base_/classification_runtime.py',
 ]

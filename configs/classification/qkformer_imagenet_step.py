@@ -5,16 +5,15 @@
 # Needs data/imagenet. 8 GPUs x 32 pictures.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/imagenet_spikingformer.py',
+    '../_base_/datasets/imagenet_step.py',
     '../_base_/schedules/spikingformer_310e.py',
     '../_base_/classification_runtime.py',
 ]
 
 model = dict(model_name='qkformer_imagenet')
-train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6 / 6e-4, by_epoch=True, begin=0, end=5),
+    dict(type='LinearLR', start_factor=1e-6 / 6e-4, by_epoch=True, begin=0, end=6),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

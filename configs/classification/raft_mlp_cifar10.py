@@ -22,7 +22,14 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
-    dict(type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=9, magnitude_std=0.5),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[114, 123, 125], interpolation='bicubic'),
+    ),
     dict(type='RandomErasing', erase_prob=0.25, max_area_ratio=1 / 3, mode='const', fill_color=0),
     dict(type='PackInputs'),
 ]

@@ -29,7 +29,7 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

@@ -1,4 +1,4 @@
-# Spike-driven Transformer 2-256 on CIFAR-10 at 32x32, as published.
+# Spike-driven Transformer 2-256 on CIFAR-10 at 32x32, as published, in float32.
 #   python tools/train.py configs/classification/sdt_2_256_cifar10.py
 # Expected: not published.
 # Needs data/cifar10. 64 pictures on one GPU.

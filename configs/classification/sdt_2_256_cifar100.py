@@ -1,4 +1,4 @@
-# Spike-driven Transformer 2-256 on CIFAR-100 at 32x32, as published.
+# Spike-driven Transformer 2-256 on CIFAR-100 at 32x32, as published, in float32.
 #   python tools/train.py configs/classification/sdt_2_256_cifar100.py
 # Expected: not published.
 # Needs data/cifar100, laid out as data/cifar10 is. 64 pictures on one GPU.

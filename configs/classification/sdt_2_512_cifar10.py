@@ -1,4 +1,4 @@
-# Spike-driven Transformer 2-512 on CIFAR-10 at 32x32, as published.
+# Spike-driven Transformer 2-512 on CIFAR-10 at 32x32, as published, in float32.
 #   python tools/train.py configs/classification/sdt_2_512_cifar10.py
 # Expected on the test split: top-1 95.6 (Yao et al., arXiv 2307.01694). Not rerun here.
 # Needs data/cifar10. 64 pictures on one GPU.
@@ -17,7 +17,7 @@ model = dict(
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6 / 3e-4, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=1e-6 / 3e-4, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

@@ -6,7 +6,7 @@
 # Needs data/imagenet. 8 GPUs x 24 pictures.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/imagenet_spikingformer.py',
+    '../_base_/datasets/imagenet_step.py',
     '../_base_/schedules/step_410e.py',
     '../_base_/classification_runtime.py',
 ]
@@ -17,7 +17,7 @@ val_dataloader = dict(batch_size=24)
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4, weight_decay=0.05))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

@@ -15,9 +15,10 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(weight_decay=0.06))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]
-custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=200, batch_augments=None)])]
+# mmpretrain counts this epoch from 1.
+custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=201, batch_augments=None)])]
 auto_scale_lr = dict(base_batch_size=128)

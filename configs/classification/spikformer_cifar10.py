@@ -8,7 +8,7 @@ _base_ = ['spikformer_4_384_cifar10.py']
 
 model = dict(model_name='spikformer_cifar')
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=400),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=400, end=410),
 ]

@@ -17,7 +17,7 @@ model = dict(
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-5 / 5e-4, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=1e-5 / 5e-4, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=400),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=400, end=410),
 ]

@@ -25,7 +25,7 @@ train_pipeline = [
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=3),
+    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=4),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=320),
 ]
 auto_scale_lr = dict(base_batch_size=128)

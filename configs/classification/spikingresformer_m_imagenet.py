@@ -24,7 +24,7 @@ train_pipeline = [
 train_dataloader = dict(batch_size=28, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=8e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1 / 80, by_epoch=True, begin=0, end=3),
+    dict(type='LinearLR', start_factor=1 / 80, by_epoch=True, begin=0, end=4),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=320),
 ]
 auto_scale_lr = dict(base_batch_size=224)

@@ -15,7 +15,14 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='RandAugment', policies='timm_increasing', num_policies=1, magnitude_level=7, magnitude_std=0.5),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=1,
+        magnitude_level=7,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[114, 123, 125], interpolation='bicubic'),
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
@@ -24,7 +31,7 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=3),
+    dict(type='LinearLR', start_factor=2e-2, by_epoch=True, begin=0, end=4),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=600),
 ]
 train_cfg = dict(max_epochs=600)

@@ -1,4 +1,4 @@
-# Strip-MLP-T on ImageNet-1K, as published.
+# Strip-MLP-T on ImageNet-1K, as published, in float32.
 #   python tools/train.py configs/classification/strip_mlp_tiny_imagenet.py
 # Expected on the validation split: top-1 82.2, top-5 96.1 (Cao et al., Strip-MLP, arXiv 2307.11458). Not rerun here.
 # Needs data/imagenet. 128 pictures on one GPU.

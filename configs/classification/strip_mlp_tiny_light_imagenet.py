@@ -1,4 +1,4 @@
-# Strip-MLP-T* on ImageNet-1K, as published.
+# Strip-MLP-T* on ImageNet-1K, as published, in float32.
 #   python tools/train.py configs/classification/strip_mlp_tiny_light_imagenet.py
 # Expected on the validation split: top-1 81.2, top-5 95.6 (Cao et al., Strip-MLP, arXiv 2307.11458). Not rerun here.
 # Needs data/imagenet. 128 pictures on one GPU, as in the repository's README. Its rate is 5e-4 for a batch of 300

@@ -1,5 +1,5 @@
 # SVT-H-S on ImageNet-1K, without token labels.
-#   torchrun --nproc-per-node 8 tools/train.py configs/classification/svt_s_imagenet.py --launcher pytorch
+#   torchrun --nproc-per-node 8 tools/train.py configs/classification/svt_s_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 83.1 (Patro and Agneeswaran, SVT, arXiv 2311.01310). Not rerun here.
 # The published runs add dense label maps of a teacher, which this project cannot read (top-1 84.2 with them); so these
 # are the settings of the code without such maps.

@@ -4,7 +4,7 @@
 # Needs data/cifar10. 128 pictures on one GPU.
 _base_ = [
     '../_base_/models/timm_classifier.py',
-    '../_base_/datasets/cifar10_32.py',
+    '../_base_/datasets/cifar10_max_former.py',
     '../_base_/schedules/step_410e.py',
     '../_base_/classification_runtime.py',
 ]
@@ -14,7 +14,7 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=8 / 150, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=8 / 150, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=400),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=400, end=410),
 ]

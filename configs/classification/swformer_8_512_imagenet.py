@@ -10,7 +10,8 @@ _base_ = [
     '../_base_/classification_runtime.py',
 ]
 
+# three tenths of the batches are mixed by each, and the others by none
 model = dict(
     model_name='swformer_8_512',
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)]),
+    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.3, 0.3]),
 )

@@ -1,6 +1,6 @@
 # Swin-B on ImageNet-1K, as published.
 #   torchrun --nproc-per-node 8 \
-#     tools/train.py configs/classification/swin_base_patch4_window7_224_imagenet.py --launcher pytorch
+#     tools/train.py configs/classification/swin_base_patch4_window7_224_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 83.5, top-5 96.5 (Liu et al., Swin Transformer, arXiv 2103.14030). Not rerun
 # here.
 # Needs data/imagenet. 8 GPUs x 64 pictures, twice before each step, as the repository's README has it.

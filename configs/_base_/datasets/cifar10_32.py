@@ -5,7 +5,14 @@ _base_ = ['cifar10.py']
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='RandAugment', policies='timm_increasing', num_policies=1, magnitude_level=9, magnitude_std=0.4),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=1,
+        magnitude_level=9,
+        magnitude_std=0.4,
+        hparams=dict(pad_val=[114, 123, 125], interpolation='bicubic'),
+    ),
     # filled with the mean, which is zero once the picture is normalised
     dict(
         type='RandomErasing',

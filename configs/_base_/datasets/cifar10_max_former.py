@@ -1,11 +1,11 @@
-"""CIFAR-10 at 32x32 with the augmentation of Max-Former, which crops nothing.
+"""CIFAR-10 at 32x32 with the augmentation of Spikformer, Max-Former, SWformer and STEP, which crops nothing.
 
-A flip, one of five operations half of the time, and erasing.
+A flip, one of five operations half of the time, and erasing: their copy of timm's RandAugment leaves the other ten out.
 """
 
 _base_ = ['cifar10.py']
 
-bent = dict(pad_val=[113, 122, 125], interpolation='bicubic')
+bent = dict(pad_val=[114, 123, 125], interpolation='bicubic')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),

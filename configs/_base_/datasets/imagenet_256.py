@@ -4,13 +4,13 @@ _base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomResizedCrop', scale=256, backend='pillow', interpolation='bilinear'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=288, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=288, edge='short', backend='pillow', interpolation='bilinear'),
     dict(type='CenterCrop', crop_size=256),
     dict(type='PackInputs'),
 ]

@@ -37,6 +37,7 @@ train_pipeline = [
         mode='const',
         min_area_ratio=0.02,
         max_area_ratio=0.33,
+        aspect_range=(0.3, 3.3),
         fill_color=[103.53, 116.28, 123.675],
     ),
     dict(type='PackInputs'),

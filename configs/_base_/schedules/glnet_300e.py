@@ -1,7 +1,7 @@
 """300 epochs of AdamW at a batch of 2048 (8 GPUs x 256): GLNet's schedule, after ConvNeXt V2 and UniFormer.
 
 The cosine starts behind the warm-up. What decays is as in the published grouping: neither biases nor whatever has one
-axis, but the scale of the slots, which has none.
+axis, but the scale of the slots, which has none. The official runs were in float16 (`--amp`).
 """
 
 optim_wrapper = dict(
@@ -16,5 +16,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-custom_hooks = [dict(type='ClassifierEMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]
+custom_hooks = [
+    dict(type='ClassifierEMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL'),  # statistics too
+]
 auto_scale_lr = dict(base_batch_size=2048)

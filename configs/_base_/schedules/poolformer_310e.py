@@ -9,9 +9,9 @@ optim_wrapper = dict(
     # No decay of biases and of whatever has one axis, the scales of the branches among it.
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
-# mmengine multiplies schedules that overlap.
+# mmengine multiplies schedules that overlap; a warm-up by epoch has the full rate one epoch before its end.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6 / 1e-3, by_epoch=True, begin=0, end=5),
+    dict(type='LinearLR', start_factor=1e-6 / 1e-3, by_epoch=True, begin=0, end=6),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

@@ -13,9 +13,9 @@ optim_wrapper = dict(
         custom_keys=dict(norm=dict(decay_mult=0.0), gamma=dict(decay_mult=0.0)),
     ),
 )
-# mmengine multiplies schedules that overlap.
+# mmengine multiplies schedules that overlap; a warm-up by epoch has the full rate one epoch before its end.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=4e-2, by_epoch=True, begin=0, end=20),
+    dict(type='LinearLR', start_factor=4e-2, by_epoch=True, begin=0, end=21),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=0, end=300),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)

@@ -8,9 +8,9 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-# mmengine multiplies schedules that overlap.
+# mmengine multiplies schedules that overlap; a warm-up by epoch has the full rate one epoch before its end.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=3),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=4),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=320),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=320, val_interval=1)

@@ -8,9 +8,9 @@ optim_wrapper = dict(
     optimizer=dict(type='Lamb', lr=1e-3, weight_decay=0.01),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-# mmengine multiplies schedules that overlap.
+# mmengine multiplies schedules that overlap; a warm-up by epoch has the full rate one epoch before its end.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=30),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=31),
     dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=0, end=300),
     dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=300, end=310),
 ]

@@ -1,7 +1,7 @@
 """300 epochs of AdamW at a batch of 1024 (8 GPUs x 128): Swin's schedule, which other repositories took over.
 
 The learning rate is 5e-4 for a batch of 512. As in Swin's code before October 2022 the cosine counts from the first
-epoch and stands at 99 % when the warm-up of 20 epochs ends.
+epoch and stands at 99 % when the warm-up of 20 epochs ends. The official runs were in float16 (`--amp`).
 """
 
 optim_wrapper = dict(
