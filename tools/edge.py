@@ -361,6 +361,8 @@ def prepare(image: Image.Image, facts: dict[str, Any], fixed: tuple[int, int] | 
         if mode != 'stretch':
             wide, tall = _within(image.size, (wide, tall), fixed)
         pixels = resize(np.asarray(image), (wide, tall), interpolation)
+        if (side := how.get('stretch_to')) and not fixed:
+            pixels = resize(pixels, (-(-wide // side) * side, -(-tall // side) * side), interpolation)
     tall, wide = pixels.shape[:2]
     tensor, least = _scaled(pixels, channels, facts), how.get('pad_to') or 1
     sides = (max(tall, height), max(wide, width)) if mode == 'pad' else (tall, wide)

@@ -351,6 +351,9 @@ def config_facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
         found['resize']['pad_to'] = preprocessor.pad_size_divisor
     if isinstance(scale, tuple | list):
         found['input_size'] = (3, scale[1], scale[0])
+    stretch = next((step for step in steps if step['type'].endswith('ResizeToMultiple')), None)
+    if stretch is not None:
+        found['resize']['stretch_to'] = stretch.get('size_divisor', 32)
     pad = next((step for step in steps if step['type'].endswith('Pad')), None)
     if pad is not None:
         value = pad.get('pad_val', 0)

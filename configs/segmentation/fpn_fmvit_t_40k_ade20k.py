@@ -1,7 +1,7 @@
 # Semantic FPN on FMViT-T as reconstructed, ADE20K, 40k iterations.
 #   torchrun --nproc-per-node 8 tools/train.py configs/segmentation/fpn_fmvit_t_40k_ade20k.py --launcher pytorch
 # Expected: not known. Settings of the paper could not be read; these are those of the Semantic FPN
-# of RaftMLP and LSNet.
+# of RaftMLP.
 # Needs data/ade and ImageNet weights that fmvit_t_imagenet.py trained, as checkpoints/fmvit_t.pth.
 _base_ = ['../_base_/recipes/fpn_40k_ade20k.py']
 

@@ -1,7 +1,7 @@
 # Semantic FPN on MS-MLP-Tiny, ADE20K, 40k iterations.
 #   torchrun --nproc-per-node 8 tools/train.py configs/segmentation/fpn_ms_mlp_tiny_40k_ade20k.py --launcher pytorch
 # Expected: not published. The repository of this family has classification alone; these are the settings of the
-# Semantic FPN of RaftMLP and LSNet.
+# Semantic FPN of RaftMLP.
 # Needs data/ade and the ImageNet weights checkpoints/ms_mlp_tiny.pth (the entry `model` of the file that
 # github.com/JegZheng/MS-MLP links).
 _base_ = ['../_base_/recipes/fpn_40k_ade20k.py']

@@ -3,7 +3,7 @@
 # Expected on the validation split: mIoU 37.2 (Yu et al., MetaFormer, arXiv 2111.11418). Not rerun here.
 # Needs data/ade and the ImageNet weights checkpoints/poolformer_s12.pth.tar (github.com/sail-sg/poolformer, release
 # v1.0).
-_base_ = ['../_base_/recipes/fpn_40k_ade20k.py']
+_base_ = ['../_base_/recipes/fpn_40k_ade20k_pvt.py']
 
 model = dict(
     backbone=dict(

@@ -2,7 +2,7 @@
 #   torchrun --nproc-per-node 8 \
 #     tools/train.py configs/segmentation/fpn_spikformer_8_384_40k_ade20k.py --launcher pytorch
 # Expected: not published. STEP puts a convolutional head on Spikformer-8-512 with a fifth pooling, from scratch (mIoU
-# 23.51); these are the settings of the Semantic FPN of RaftMLP and LSNet, without stochastic depth.
+# 23.51); these are the settings of the Semantic FPN of RaftMLP, without stochastic depth.
 # Needs data/ade and the ImageNet weights checkpoints/spikformer_8_384.pth of a training by
 # configs/classification/spikformer_8_384_imagenet.py; none are published.
 _base_ = ['../_base_/recipes/fpn_40k_ade20k.py']
