@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -49,10 +50,23 @@ def test_config_builds_and_agrees_with_itself(path):
     with torch.device('meta'):  # allocates nothing
         model = build_model(config)
     assert all(p.requires_grad for p in model.parameters())
+    _check_decay(config, model)
     if 'backbone' in config.model:
         assert not any(isinstance(module, MixedLIF) for module in model.modules())  # pictures do not change each other
         for part, channels in mm_runs.taking(config, list(model.backbone.channels)).items():
             assert config.model[part].in_channels == channels
+
+
+def _check_decay(config: Config, model: torch.nn.Module) -> None:
+    """Where Swin's rule holds, the backbone's norms and position biases do not decay, and all of the heads does."""
+    rule = config.optim_wrapper.get('paramwise_cfg', {})
+    if 'relative_position_bias_table' not in rule.get('custom_keys', {}):
+        return
+    norms = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.modules.batchnorm._BatchNorm)
+    exempt = {id(p) for m in model.backbone.modules() if isinstance(m, norms) for p in m.parameters(recurse=False)}
+    exempt |= {id(p) for name, p in model.named_parameters() if 'relative_position_bias_table' in name}
+    groups = build_optim_wrapper(model, config.optim_wrapper).optimizer.param_groups
+    assert {id(p) for group in groups if group['weight_decay'] == 0 for p in group['params']} == exempt
 
 
 def _check_head(path: str, config: Config) -> None:
@@ -113,6 +127,47 @@ def _labels(sample) -> int:
         if name in sample:
             return len(sample.get(name))
     return len(sample.gt_sem_seg.data.unique())
+
+
+# Of the authors' configs, or mmdetection's: rate, decay, iterations of the warm-up, least rate, drop path.
+PUBLISHED = {
+    'detection/cascade-mask-rcnn_swin_tiny_fpn_1x_coco': (1e-4, 0.05, 500, 1e-6, 0.0),
+    'detection/cascade-mask-rcnn_swin_base_fpn_3x_coco': (1e-4, 0.05, 500, 1e-6, 0.3),
+    'detection/mask-rcnn_swin_small_fpn_3x_coco': (1e-4, 0.05, 500, 1e-6, 0.2),
+    'detection/mask-rcnn_swin_tiny_fpn_ms_1x_coco': (1e-4, 0.05, 500, 1e-6, 0.1),
+    'detection/mask-rcnn_swin_tiny_fpn_1x_coco': (1e-4, 0.05, 1000, 1e-6, 0.2),
+    'detection/mask-rcnn_lsnet_b_fpn_1x_coco': (1e-4, 0.05, 500, 1e-6, 0.0),
+    'detection/mask-rcnn_poolformer_s36_fpn_1x_coco': (2e-4, 1e-4, 500, 2e-6, 0.0),
+    'detection/retinanet_raft_mlp_l_fpn_1x_coco': (1e-4, 1e-4, 500, 1e-6, 0.0),
+    'detection/mask-rcnn_svt_s_fpn_1x_coco': (2e-4, 1e-4, 500, 2e-6, 0.1),
+    'detection/retinanet_svt_s_fpn_1x_coco': (1e-4, 1e-4, 500, 1e-6, 0.1),
+    'segmentation/fpn_lsnet_b_40k_ade20k': (2e-4, 1e-4, 0, 1e-6, 0.0),
+    'segmentation/fpn_poolformer_m48_40k_ade20k': (2e-4, 1e-4, 0, 0.0, 0.0),
+    'segmentation/upernet_swin_base_160k_ade20k': (6e-5, 0.01, 1500, 0.0, 0.3),
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_dense_recipes_have_the_published_rates(name: str) -> None:
+    config = Config.fromfile(f'configs/{name}.py')
+    optimizer, *warm_ups, last = config.optim_wrapper.optimizer, *config.param_scheduler
+    least = last['eta_min'] if 'eta_min' in last else optimizer.lr * last['gamma'] ** len(last['milestones'])
+    found = optimizer.lr, optimizer.weight_decay, sum(step.end for step in warm_ups), least
+    assert (*found, config.model.backbone.get('drop_path_rate', 0.0)) == pytest.approx(PUBLISHED[name], rel=1e-9)
+
+
+@pytest.mark.parametrize('name', ['lsnet_s', 'poolformer_s24'])
+def test_semantic_fpns_of_pvt_are_measured_on_whole_multiples_of_32(name: str, tmp_path: Path) -> None:
+    config = Config.fromfile(f'configs/segmentation/fpn_{name}_40k_ade20k.py')
+    mm_runs.make_ade(tmp_path)
+    for loader in (config.val_dataloader, config.test_dataloader):
+        dataset = {**loader.dataset, 'data_root': str(tmp_path / 'ade')}
+        dataset['data_prefix'] = {
+            key: path.replace('validation', 'training') for key, path in dataset['data_prefix'].items()
+        }
+        sample = DATASETS.build(dataset)[0]
+        assert sample['inputs'].shape == (3, 512, 640)  # 80x96, 512x614
+        assert sample['data_samples'].gt_sem_seg.shape == (80, 96)
 
 
 @pytest.mark.parametrize(('classes', 'start'), [('10', 8e-5), ('100', 1e-5)])

@@ -1,6 +1,6 @@
 # Cascade Mask R-CNN on Swin-B, COCO, 3x with pictures of many sizes, as published.
 #   torchrun --nproc-per-node 8 \
-#     tools/train.py configs/detection/cascade-mask-rcnn_swin_base_fpn_3x_coco.py --launcher pytorch
+#     tools/train.py configs/detection/cascade-mask-rcnn_swin_base_fpn_3x_coco.py --launcher pytorch --amp
 # Expected on val2017: box AP 51.9, mask AP 45.0 (Liu et al., Swin, arXiv 2103.14030). Not rerun here.
 # Differs: timm rolls a map before it pads it to whole windows, the published code after; they agree where sides are
 # multiples of 224 pixels.

@@ -5,6 +5,7 @@
 # gives no number. Not rerun here.
 # Needs data/coco and the ImageNet weights checkpoints/strip_mlp_tiny.pth
 # (pan.baidu.com/s/1mUDavm3Y8pmW8p7QmypnNQ?pwd=1234).
+# Norms learn: the official code sets them to eval once, before its training loop sets them back.
 # Differs: the official code adds losses of the boxes' centres and of their sides, at weight 1, which mmdet's DINO
 # lacks.
 _base_ = ['../_base_/recipes/dino_24e_coco.py']
@@ -13,7 +14,6 @@ model = dict(
     backbone=dict(
         model_name='strip_mlp_tiny',
         drop_path_rate=0.1,
-        norm_eval=True,
         init_cfg=dict(checkpoint='checkpoints/strip_mlp_tiny.pth'),
     ),
     neck=dict(in_channels=[160, 320, 640]),

@@ -15,8 +15,14 @@ train_dataloader = dict(batch_size=2)
 train_cfg = dict(max_iters=160000, val_interval=16000)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    # Norms and position biases of the backbone do not decay, norms of the heads do.
     paramwise_cfg=dict(
-        custom_keys=dict(norm=dict(decay_mult=0.0), relative_position_bias_table=dict(decay_mult=0.0))  # the backbone's
+        norm_decay_mult=0.0,
+        custom_keys=dict(
+            decode_head=dict(decay_mult=1.0),
+            auxiliary_head=dict(decay_mult=1.0),
+            relative_position_bias_table=dict(decay_mult=0.0),
+        ),
     ),
 )
 param_scheduler = [

@@ -1,10 +1,13 @@
-"""The 1x schedule as Swin's detectors have it: a longer warm-up, no weight decay of norms and position biases."""
+"""The 1x schedule of Swin in mmdetection: a longer warm-up, no decay of the backbone's norms and position biases."""
 
 _base_ = ['adamw_1x.py']
 optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
-        custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0)),  # others have none of that name
+        custom_keys=dict(
+            roi_head=dict(decay_mult=1.0),  # with its norms
+            relative_position_bias_table=dict(decay_mult=0.0),  # others have none of that name
+        ),
     )
 )
 param_scheduler = [
