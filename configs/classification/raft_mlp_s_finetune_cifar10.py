@@ -9,13 +9,9 @@ _base_ = ['raft_mlp_cifar10.py']
 model = dict(model_name='raft_mlp_s', drop_path_rate=0.0)
 resize = dict(type='Resize', scale=224, interpolation='bilinear', backend='pillow')
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomCrop', crop_size=32, padding=4),
+    *_base_.train_pipeline[:2],
     resize,
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
-    dict(type='RandAugment', policies='timm_increasing', num_policies=2, magnitude_level=9, magnitude_std=0.5),
-    dict(type='PackInputs'),
+    *[step for step in _base_.train_pipeline[2:] if step['type'] != 'RandomErasing'],
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), resize, dict(type='PackInputs')]
 train_dataloader = dict(batch_size=256, num_workers=10, dataset=dict(pipeline=train_pipeline))

@@ -6,6 +6,8 @@ _base_ = ['raft_mlp_s_finetune_cifar10.py']
 
 model = dict(num_classes=100)
 data_preprocessor = dict(num_classes=100, mean=[129.285, 124.185, 112.455], std=[68.085, 65.28, 70.38])
-train_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
+train_pipeline = _base_.train_pipeline
+train_pipeline[5].hparams.pad_val = [112, 124, 129]  # the mean
+train_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root='data/cifar100/', classes=None))
 test_dataloader = val_dataloader
