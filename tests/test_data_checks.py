@@ -16,7 +16,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from tools import data_checks, files, look, mm_config, pack
+from tools import data_checks, decoding, files, look, mm_config, pack
 from tools import test as test_tool
 from tools import train as train_tool
 
@@ -272,6 +272,27 @@ def test_labels_that_are_no_classes_are_found(
         assert all(word in said for word in ['semantic/1.png', *words]), said
     else:
         data_checks.check_pictures(config, 'refuse', [loader])
+
+
+def test_pictures_have_the_size_of_their_annotations(tmp_path: Path) -> None:
+    """As the pipeline reads them: one that the camera noted as lying on its side is turned."""
+    config, path, exif = _cells(tmp_path, _table()), tmp_path / '1.jpg', Image.Exif()
+    data_checks.check_pictures(config, 'refuse', [TRAIN])
+    Image.new('RGB', (48, 64)).save(path)
+    said = _refused(data_checks.check_pictures, config, 'refuse', [TRAIN])
+    assert f'1 of 3 have not ({path} is of 48 x 64, annotated as 64 x 48)' in said
+    exif[decoding._ORIENTATION] = 6
+    Image.new('RGB', (48, 64)).save(path, exif=exif)
+    assert DATASETS.build(config.train_dataloader.dataset)[1]['data_samples'].ori_shape == (48, 64)
+    data_checks.check_pictures(config, 'refuse', [TRAIN])
+
+
+@pytest.mark.parametrize('loader', [TRAIN, TEST])
+def test_class_maps_have_the_size_of_their_pictures(loader: str, tmp_path: Path) -> None:
+    config = _nuclei(tmp_path, _labels(0))
+    Image.new('L', (8, 4)).save(tmp_path / 'semantic' / '1.png')
+    said = _refused(data_checks.check_pictures, config, 'refuse', [loader])
+    assert 'images/1.jpg is of 8 x 8, annotated as 8 x 4' in said
 
 
 def test_class_maps_that_no_pipeline_reads_need_not_be_there(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def check_pictures(
         images: Look at so many pictures of a data set that no other wraps, evenly spaced; at all if None.
 
     Raises:
-        ValueError: A data set is empty, holds pictures that cannot be read and may not be skipped, or class maps whose
-            labels are no classes.
+        ValueError: A data set is empty, holds pictures that cannot be read and may not be skipped, pictures of another
+            size than their annotations or class maps, or class maps whose labels are no classes.
     """
     for loader, dataset in list(_data_sets(config, loaders)):
         built = _build(dataset, loader)
@@ -131,12 +131,15 @@ def check_pictures(
         # A pipeline without this step reads no map, and none need be there.
         labelled = not steps or any('Annotation' in step for step in steps)
         alone = dataset is config[loader].get('dataset')
-        paths = _paths(built, labelled, images if alone else None)
+        infos = _infos(built, images if alone else None)
+        paths = _paths(infos, labelled)
         look = partial(decoding.is_readable, maps=paths, decoders=decoding.decoders(parts))
-        read = _each(look, list(paths), loader)
+        read = dict(zip(paths, _each(look, list(paths), loader), strict=True))
         broken = [path for path, whole in read.items() if not whole]
         if broken:
             _leave_out(dataset, loader, broken, len(paths), unreadable)
+        if labelled:
+            _check_sizes(loader, infos, read, decoding.is_turned(parts))
         if 'LoadAnnotations' in steps and hasattr(built, 'reduce_zero_label'):  # mmseg's: others have maps of their own
             _check_maps(config, built, loader, [path for path, is_map in paths.items() if is_map and read[path]])
 
@@ -218,34 +221,39 @@ def _build(dataset: 'ConfigDict', loader: str) -> Any:
     return built
 
 
-def _paths(built: Any, labelled: bool, images: int | None) -> dict[str, bool]:
-    """Files of the pictures and, if asked for, class maps of a data set -> whether it is a map."""
-    found: dict[str, bool] = {}
+def _infos(built: Any, images: int | None) -> list[dict[str, Any]]:
+    """What a data set knows of each of its pictures, or of so many, without the annotations."""
     count = min(images or len(built), len(built))
-    for i in range(count):
-        info = built.get_data_info(i * len(built) // count)
+    infos = (built.get_data_info(i * len(built) // count) for i in range(count))
+    return [{key: info.get(key) for key in ('img_path', 'seg_map_path', 'width', 'height')} for info in infos]
+
+
+def _paths(infos: list[dict[str, Any]], labelled: bool) -> dict[str, bool]:
+    """Files of the pictures and, if asked for, class maps -> whether it is a map."""
+    found: dict[str, bool] = {}
+    for info in infos:
         for key in ('img_path', 'seg_map_path')[: 1 + labelled]:
             if isinstance(info.get(key), str) and '://' not in info[key]:
                 found[info[key]] = key == 'seg_map_path'
     return found
 
 
-def _each(look: Callable[[str], Any], paths: list[str], loader: str) -> dict[str, Any]:
+def _each(look: Callable[[Any], Any], items: list, loader: str) -> list:
     """What is found in each file, several at a time."""
     from rich.console import Console
     from rich.progress import track
 
-    quiet = len(paths) < _SOON or not sys.stderr.isatty()
+    quiet = len(items) < _SOON or not sys.stderr.isatty()
     with ThreadPoolExecutor() as pool:
         found = track(
-            pool.map(look, paths),
+            pool.map(look, items),
             f'Looking at the pictures of {loader} (--no-check leaves this out)',
-            total=len(paths),
+            total=len(items),
             console=Console(stderr=True),
             transient=True,
             disable=quiet,
         )
-        return dict(zip(paths, found, strict=True))
+        return list(found)
 
 
 def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int, unreadable: str) -> None:
@@ -262,6 +270,27 @@ def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int
     dataset.update(type='without_pictures', dataset=inner, left_out=broken)
 
 
+def _check_sizes(loader: str, infos: list[dict[str, Any]], read: dict[str, bool], turned: bool) -> None:
+    """Boxes, masks and class maps of a picture of another size lie where nothing of theirs is to be seen."""
+
+    def mistake(info: dict[str, Any]) -> str | None:
+        wanted = (info['width'], info['height']) if info['width'] and info['height'] else None
+        if wanted is None and read.get(info['seg_map_path']):
+            wanted = decoding.size(info['seg_map_path'], turned=False)
+        found = decoding.size(info['img_path'], turned)
+        if not wanted or not found or found == wanted:
+            return None
+        return f'{info["img_path"]} is of {found[0]} x {found[1]}, annotated as {wanted[0]} x {wanted[1]}'
+
+    whole = [info for info in infos if read.get(info['img_path'])]
+    wrong = list(filter(None, _each(mistake, whole, loader)))
+    if wrong:
+        raise ValueError(
+            f'{loader}: each picture must have the size of its annotations, but {len(wrong)} of {len(whole)} have not '
+            f'({wrong[0]}): annotate the pictures as they are, or give those that were annotated'
+        )
+
+
 def _check_maps(config: 'Config', built: Any, loader: str, maps: list[str]) -> None:
     """A label that is no class ends a training with an IndexError; a map of colours does not even make a batch."""
     heads = (config.get('model') or {}).get('decode_head') or []
@@ -274,7 +303,7 @@ def _check_maps(config: 'Config', built: Any, loader: str, maps: list[str]) -> N
     ignored = {_IGNORED, *(head.get('ignore_index', _IGNORED) for head in heads)}
     known = {raw for raw in range(256) if _label(raw, built) in {*range(min(counts)), *ignored}}
     found = _each(lambda path: _map_mistake(path, known), maps, loader)
-    wrong = {path: said for path, said in found.items() if said}
+    wrong = {path: said for path, said in zip(maps, found, strict=True) if said}
     if wrong:
         path, said = next(iter(wrong.items()))
         raise ValueError(

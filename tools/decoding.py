@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _JPEG_END = b'\xff\xd9'
+_ORIENTATION = 0x0112  # EXIF's number of how the camera was held
 _TAIL = 1024  # bytes; cameras append a little behind the end of a picture
 Decoder = Callable[[bytes], Any]
 
@@ -21,6 +22,26 @@ def decoders(parts: Iterable[Mapping[str, Any]]) -> dict[bool, Decoder]:
         False: partial(mmcv.imfrombytes, flag=flag, backend=backend),
         True: partial(mmcv.imfrombytes, flag='unchanged', backend='pillow'),
     }
+
+
+def is_turned(parts: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a pipeline turns a picture as its camera noted."""
+    load = next((step for step in parts if 'LoadImage' in str(step.get('type'))), {})
+    return load.get('color_type', 'color') in ('color', 'grayscale') and load.get('imdecode_backend') != 'turbojpeg'
+
+
+def size(path: str, turned: bool) -> tuple[int, int] | None:
+    """Width and height of a picture, in pixels; None for one that must be decoded to tell."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            on_its_side = picture.getexif().get(_ORIENTATION, 1) > 4
+            if on_its_side and picture.format != 'JPEG':
+                return None
+            return picture.size[::-1] if on_its_side and turned else picture.size
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        return None
 
 
 def is_readable(path: str, maps: dict[str, bool], decoders: dict[bool, Decoder]) -> bool:
