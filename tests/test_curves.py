@@ -35,6 +35,14 @@ def test_table_and_plot(folders: list[str], tmp_path: Path, capsys: pytest.Captu
     assert not plot.with_name('curves.png.part').exists()
 
 
+@pytest.mark.parametrize('rest', ['', '{"accuracy/top1": 60', '{"accuracy/top1": 60.0, "st'])
+def test_a_line_that_was_cut_short_costs_no_curve(folders: list[str], rest: str) -> None:
+    before = curves.read(folders[0], 'accuracy/top1')
+    for path in Path(folders[0]).glob('*/vis_data/scalars.json'):
+        path.write_text(path.read_text() + rest)
+    assert curves.read(folders[0], 'accuracy/top1') == before
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

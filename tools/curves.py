@@ -8,6 +8,7 @@ of these; where two of them hold an epoch, the later run counts.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -90,7 +91,15 @@ def log(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
     paths = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))  # named by their time
     if not paths:
         raise ValueError(f'A work folder must hold a log, TIME/vis_data/scalars.json, but {work_dir} holds none.')
-    return [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines() if line]
+    return [row for path in paths for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    *lines, last = path.read_text(encoding='utf-8').splitlines() or ['']
+    rows = [json.loads(line) for line in lines if line]
+    with contextlib.suppress(json.JSONDecodeError):  # a kill or a full disk may have cut it short
+        rows.append(json.loads(last))
+    return rows
 
 
 def unit(work_dirs: Sequence[str | os.PathLike]) -> str:
