@@ -164,6 +164,8 @@ def train(text: str, iters: int, threads: int) -> Result:
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=WARMUP + iters, val_interval=10**9)
     for part in ('cfg', 'dataloader', 'evaluator'):
         config[f'val_{part}'] = config[f'test_{part}'] = None
+    # Whole batches without end: at the end of a pass mmengine sleeps for two seconds.
+    config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     config.param_scheduler = None
     config.log_level, config.launcher, config.resume, config.load_from = 'ERROR', 'none', False, None
     config.default_hooks.checkpoint = None
