@@ -14,6 +14,7 @@ import parity
 import timm
 import torch
 from mmengine.fileio import put
+from mmengine.logging import HistoryBuffer
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS
 from torch import nn
@@ -420,6 +421,48 @@ def test_a_half_written_file_never_replaces_a_whole_one(tmp_path, monkeypatch):
         put(b'half', target, backend_args=backend)
     assert target.read_bytes() == b'whole'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_checkpoint_reaches_no_globals(tmp_path):
+    """pickle names the methods of logged scores by getattr, which would reach the globals of functions too."""
+    score = HistoryBuffer([0.5], [1])
+    torch.save({'message_hub': {'loss': score}}, tmp_path / 'good.pth')
+    assert mm.read_checkpoint(tmp_path / 'good.pth')['message_hub']['loss'].mean() == 0.5
+    for owner, name in ((HistoryBuffer, '__init__'), (mm.read_checkpoint, '__globals__')):
+        torch.save({'state_dict': _Reached(owner, name)}, tmp_path / 'evil.pth')
+        with (
+            torch.serialization.safe_globals([mm.read_checkpoint]),
+            pytest.raises(ValueError, match='nothing in it was run'),
+        ):
+            mm.read_checkpoint(tmp_path / 'evil.pth')
+
+
+class _Reached:
+    def __init__(self, owner, name):
+        self.found = owner, name
+
+    def __reduce__(self):
+        return getattr, self.found
+
+
+def test_processes_validate_with_what_is_saved(tmp_path):
+    """The averages of the first process; each has its own. What is no average, and may differ in shape, stays."""
+    code = (
+        'from types import SimpleNamespace\n'
+        'import torch\n'
+        'from backbones.mm import ResumeExactHook\n'
+        "torch.distributed.init_process_group('gloo')\n"
+        'rank = torch.distributed.get_rank()\n'
+        'model = torch.nn.BatchNorm2d(2)\n'
+        "model.register_buffer('grid', torch.full((1 + rank,), rank), persistent=False)\n"
+        'model.running_mean.fill_(5 + rank)\n'
+        'ResumeExactHook().before_val_epoch(SimpleNamespace(model=model))\n'
+        'assert model.running_mean.tolist() == [5, 5] and model.grid.tolist() == [rank] * (1 + rank)\n'
+    )
+    (tmp_path / 'code.py').write_text(code)
+    words = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(tmp_path / 'code.py')]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=_environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_mmengine_alone_is_enough(tmp_path):

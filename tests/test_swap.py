@@ -11,6 +11,7 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 import mm_runs
+import numpy as np
 import safetensors.torch
 import timm
 import torch
@@ -19,7 +20,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
 
 from backbones.layers import MixedLIF
-from backbones.mm import read_checkpoint
+from backbones.mm import build_model, read_checkpoint
 from registry import facts, make, variants
 from tools import mm_config
 from tools import predict as predict_tool
@@ -137,6 +138,16 @@ def test_a_classifier_of_timm_starts_from_all_weights_but_another_head(classes: 
         for key, value in found.items():
             if not key.startswith('fc.') or classes == config.model.num_classes:
                 torch.testing.assert_close(value, given[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['test_resnet', 'affnet_et'])
+def test_a_classifier_starts_from_what_a_training_saved(name: str, tmp_path: Path) -> None:
+    file = str(tmp_path / 'epoch_1.pth')
+    given = build_model(mm_config.load_config(CELLS, {}, name)).state_dict()
+    hub = {'log_scalars': {'loss': HistoryBuffer([0.5], [1])}, 'runtime_info': {'best_score': np.float32(1)}}
+    torch.save({'meta': {'epoch': 1}, 'state_dict': given, 'message_hub': hub}, file)
+    config = mm_config.load_config(CELLS, {}, name, file)
+    torch.testing.assert_close(MODELS.build(config.model).state_dict(), given, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('name', ['resnet18', 'poolformer_s12'])

@@ -98,11 +98,12 @@ def classifier_file(name: str, weights: str, settings: dict[str, Any]) -> dict[s
     """`pretrained_cfg_overlay` of a classifier that starts from a file.
 
     timm leaves out whatever does not fit as soon as the number of classes is another than that of its published
-    weights. So the file goes into a network of as many classes as it has itself, strictly; the overlay names this
-    number, and timm leaves out the head alone where the config has another.
+    weights; of our networks, which are held against their tables, the head alone. So a file for timm's own goes into a
+    network of as many classes as it has itself, strictly; the overlay names this number, and timm leaves out the head
+    alone where the config has another.
 
     Args:
-        name: A name of timm's own.
+        name: A name of ours or of timm's own.
         weights: File, in any layout that timm converts.
         settings: Of the `TimmClassifier`.
 
@@ -117,6 +118,8 @@ def classifier_file(name: str, weights: str, settings: dict[str, Any]) -> dict[s
     heads = getattr(cfg, 'classifier', None) or ()
     heads = [heads] if isinstance(heads, str) else heads
     counts = [len(state[f'{head}.weight']) for head in heads if f'{head}.weight' in state]
+    if models.is_ours(name):
+        return {'file': weights, **({'num_classes': counts[0]} if settings.get('num_classes') in counts else {})}
     build = {key: settings[key] for key in ('img_size', 'in_chans') if settings.get(key)}
     errors = []
     for count in dict.fromkeys([*counts, getattr(cfg, 'num_classes', 1000), 0]):  # 0: without a head

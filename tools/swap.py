@@ -75,8 +75,7 @@ def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
     if not models.is_ours(name):
         kept = fit.to_pictures(config, kept)
     if weights:
-        file = {'file': weights} if models.is_ours(name) else fit.classifier_file(name, weights, kept)
-        kept.update(pretrained=True, pretrained_cfg_overlay=file)
+        kept.update(pretrained=True, pretrained_cfg_overlay=fit.classifier_file(name, weights, kept))
         _normalise_as(config, name, weights)
     else:
         _warn(name, model)

@@ -15,7 +15,13 @@ from mmengine.utils import is_installed
 
 from .features import TimmFeatures, feature_channels
 from .files import WholeFileBackend, read_checkpoint, without_pictures
-from .hooks import ChannelsLastHook, ClassifierEMAHook, ResumableCheckpointHook, ResumeExactHook
+from .hooks import (
+    ChannelsLastHook,
+    ClassifierEMAHook,
+    ResumableCheckpointHook,
+    ResumableEarlyStoppingHook,
+    ResumeExactHook,
+)
 from .optim import AdaptiveClipAmpOptimWrapper, AdaptiveClipOptimWrapper, TimmLayerDecayConstructor
 from .weights import build_model, drop_start, load_weights
 
@@ -25,6 +31,7 @@ __all__ = [
     'ChannelsLastHook',
     'ClassifierEMAHook',
     'ResumableCheckpointHook',
+    'ResumableEarlyStoppingHook',
     'ResumeExactHook',
     'TimmFeatures',
     'TimmLayerDecayConstructor',

@@ -1,6 +1,7 @@
 """Files of a training: checkpoints, written whole and read without running them; data sets without broken pictures."""
 
 import os
+import pickle
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,31 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import get_torch_safe_globals
 
 import backbones
 
 __all__ = ['WholeFileBackend', 'read_checkpoint', 'without_pictures']
+
+
+def _statistic(owner: type, name: str) -> Any:
+    """What stands for `getattr` in a checkpoint: a method of a logged score, by which pickle names it, and no more.
+
+    `getattr` itself, which mmengine allows, reaches the globals of functions, and so whatever is to be run.
+    """
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError(f'{name} of {owner} is no score')
+    return getattr(owner, name)
+
+
+_NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'  # what logged scores may be
+_PLAIN = {*get_torch_safe_globals(), *(type(np.dtype(code)) for code in _NUMBERS)} - {getattr}
+# What mmengine's checkpoints hold besides tensors, for timm too, when it starts from one. Named, since mmengine takes
+# what it allows for a moment, and does not name, away again.
+_NAMED = [(kind, f'{kind.__module__}.{kind.__qualname__}') for kind in _PLAIN]
+torch.serialization.add_safe_globals([*_NAMED, (_statistic, 'builtins.getattr')])
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
@@ -25,10 +45,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     Raises:
         ValueError: the file is missing, truncated, or holds objects other than tensors, numbers and log buffers.
     """
-    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'  # what logged scores may be
-    dtypes = {type(np.dtype(code)) for code in numbers}
-    with torch.serialization.safe_globals([*get_torch_safe_globals(), *dtypes]):
-        return backbones.load_checkpoint(path)
+    return backbones.load_checkpoint(path)
 
 
 @DATASETS.register_module()

@@ -6,14 +6,20 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import worker_init_fn
-from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.dist import broadcast, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, set_random_seed
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
-__all__ = ['ChannelsLastHook', 'ClassifierEMAHook', 'ResumableCheckpointHook', 'ResumeExactHook']
+__all__ = [
+    'ChannelsLastHook',
+    'ClassifierEMAHook',
+    'ResumableCheckpointHook',
+    'ResumableEarlyStoppingHook',
+    'ResumeExactHook',
+]
 
 
 @HOOKS.register_module()
@@ -51,16 +57,17 @@ class ResumeExactHook(Hook):
 
     Random numbers begin anew with every epoch, from the run's seed and the number of the epoch; in a loop of iterations
     with every iteration; in the workers of the data loader with every batch, from the number of the batch (see
-    `_BatchSeeds`). So no checkpoint need hold their state.
+    `_BatchSeeds`). So no checkpoint need hold their state. Several processes validate with the averages of the first
+    one (statistics of norms), which are those that a checkpoint holds.
 
     This holds on one kind of device whose kernels are deterministic, for the same number of processes, workers and
     threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
     does not hold for a loop of iterations over a sampler that ends, for batches out of order (``in_order=False``), for
-    transforms that keep pictures in workers that live on (``CachedMosaic`` with ``persistent_workers``), nor for what
-    mmengine leaves out of its checkpoints: the patience that ``EarlyStoppingHook`` has used up.
+    transforms that keep pictures in workers that live on (``CachedMosaic`` with ``persistent_workers``), nor for the
+    patience of mmengine's ``EarlyStoppingHook``, which `ResumableEarlyStoppingHook` keeps.
     """
 
-    priority = 'VERY_LOW'  # behind whatever other hooks draw
+    priority = 'VERY_LOW'  # behind whatever other hooks draw, and behind the averaged weights
 
     def __init__(self) -> None:
         self._batches: _BatchSeeds | None = None
@@ -83,9 +90,38 @@ class ResumeExactHook(Hook):
             assert self._batches is not None
             self._batches.first = runner.iter + 1  # for the workers of a next pass over the data
 
+    def before_val_epoch(self, runner: Any) -> None:
+        if get_world_size() == 1:
+            return
+        saved = {value.data_ptr() for value in runner.model.state_dict().values()}
+        for buffer in runner.model.buffers():  # averages, of other pictures in each process
+            if buffer.data_ptr() in saved:
+                broadcast(buffer)
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             set_random_seed(_seed(runner.seed, runner.iter))
+
+
+@HOOKS.register_module()
+class ResumableEarlyStoppingHook(EarlyStoppingHook):
+    """mmengine's early end, whose patience a training that goes on has used up as far as when it was stopped."""
+
+    priority = 'LOW'  # before the checkpoint that a best score writes again
+
+    def before_train(self, runner: Any) -> None:
+        state = runner.message_hub.get_info('early_stopping')
+        if state is None:
+            return
+        self.wait_count, self.best_score = state['wait_count'], state['best_score']
+        threshold = self.stopping_threshold
+        reached = threshold is not None and self.rule_map[self.rule](self.best_score, threshold)
+        runner.train_loop.stop_training = reached or self.wait_count >= self.patience
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        super().after_val_epoch(runner, metrics)
+        state = {'wait_count': self.wait_count, 'best_score': float(self.best_score)}
+        runner.message_hub.update_info('early_stopping', state)
 
 
 @HOOKS.register_module()
@@ -101,7 +137,9 @@ class ResumableCheckpointHook(CheckpointHook):
         super().before_train(runner)
         last = runner.message_hub.get_info('last_ckpt')
         if last is not None:  # of a training that goes on; it is written again with what the validation found
-            self.last_ckpt = self.file_backend.join_path(self.out_dir, os.path.basename(last))
+            self.last_ckpt = self._here(last)
+        if self.save_best:
+            self._set_best({key: path and self._here(path) for key, path in self._best().items()})
         if _lacks_validation(runner):
             runner.logger.info('The validation of the checkpoint was cut short or is not noted in it, and is done now.')
             runner.val_loop.run()
@@ -129,6 +167,10 @@ class ResumableCheckpointHook(CheckpointHook):
         if written and last is not None:
             step = runner.epoch if self.by_epoch else runner.iter
             self._save_checkpoint_with_step(runner, step, meta={'epoch': runner.epoch, 'iter': runner.iter})
+
+    def _here(self, path: str) -> str:
+        """A file of this training, whose folder may have moved; never one of the training that it goes on from."""
+        return str(self.file_backend.join_path(self.out_dir, os.path.basename(path)))
 
     def _best(self) -> dict[str, str | None]:
         """Metric -> its best checkpoint; mmengine keeps that of a single metric elsewhere."""
