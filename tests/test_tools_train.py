@@ -166,6 +166,15 @@ def test_two_processes_train_as_one_over_gloo(tmp_path):
     assert not any(key.startswith('module.') for key in state['state_dict'])
 
 
+@pytest.mark.parametrize('tool', [test_tool, train_tool])
+def test_processes_that_are_not_told_of_each_other_are_refused(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    args = [DETECTION, BUNDLED] if tool is test_tool else [DETECTION]
+    assert tool.main([*args, '--work-dir', str(tmp_path / 'work'), '--no-check']) == 2
+    assert 'add --launcher pytorch' in capsys.readouterr().err
+    assert not (tmp_path / 'work').exists()
+
+
 def test_a_lost_note_of_the_last_checkpoint_costs_nothing(tmp_path):
     for name in ('epoch_2.pth', 'epoch_10.pth', 'best_x_epoch_11.pth'):
         (tmp_path / name).touch()
@@ -256,4 +265,16 @@ def test_broken_and_malicious_checkpoints_are_refused(tool, tmp_path, capsys):
         args = [DETECTION, path] if tool is test_tool else [DETECTION, '--resume', path]
         assert tool.main([*args, '--work-dir', str(tmp_path / 'work')]) == 2
         assert name in capsys.readouterr().err
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_the_config_in_a_checkpoint_is_not_run(tmp_path, capsys):
+    meta = {'config': f'import os\nos.mkdir({str(tmp_path / "ran")!r})\n', 'epoch': 1, 'iter': 2}
+    torch.save({'state_dict': {}, 'optimizer': {}, 'message_hub': {}, 'meta': meta}, tmp_path / 'evil.pth')
+    for more in (
+        ['--resume', str(tmp_path / 'evil.pth')],
+        ['--cfg-options', 'resume=True', f'load_from={tmp_path}/evil.pth'],
+    ):
+        assert train_tool.main([DETECTION, '--work-dir', str(tmp_path / 'work'), '--no-check', *more]) == 2
+        assert 'holds a config that would be run' in capsys.readouterr().err
     assert not (tmp_path / 'ran').exists()

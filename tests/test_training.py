@@ -125,6 +125,47 @@ def test_a_training_is_never_written_over_nor_taken_for_another(whole, capsys):
     assert (whole / 'whole' / 'epoch_2.pth').read_bytes() == before
 
 
+def test_what_a_resumed_training_does_not_follow_is_said(whole, capsys):
+    """Its rates, decays and schedule are those of the checkpoint."""
+    config = str(whole / 'own.py')
+    assert _train(config, whole, 1, 'rates', options=['randomness.seed=5']) == 0
+    changes = ['optim_wrapper.optimizer.lr=0.5', 'param_scheduler.0.end=7', 'randomness.seed=5']
+    assert _train(config, whole, 2, 'rates', '--resume', options=changes[2:]) == 0
+    assert 'has no effect' not in capsys.readouterr().err
+    first = str(whole / 'rates' / 'epoch_1.pth')
+    assert _train(config, whole, 2, 'rates', '--resume', first, options=changes) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: --resume')]
+    assert len(lines) == 1 and 'changes in optim_wrapper.optimizer, param_scheduler has no effect' in lines[0]
+    _hold_together('whole/epoch_2.pth', 'rates/epoch_2.pth', whole)
+
+
+def test_a_config_is_never_written_over(cifar, capsys):
+    config = _config(cifar, CLASSIFICATION, '# notes\n')
+    text = Path(config).read_text()
+    assert _train(config, cifar, 1, '.') == 2
+    assert 'must not be the folder of the config' in _said(capsys) and Path(config).read_text() == text
+    assert _train(config, cifar, 1, 'work') == 0
+    assert _train(cifar / 'work' / 'own.py', cifar, 2, 'work', '--resume') == 0  # written by the runner
+
+
+def test_a_start_is_weights_of_this_model_or_said(whole, capsys):
+    config, start = str(whole / 'own.py'), whole / 'start.pth'
+    state = read_checkpoint(whole / 'whole' / 'epoch_1.pth')['state_dict']
+    options = [f'load_from={start}', 'randomness.seed=5']
+    for part, words in (('none', 'holds none of them'), ('', ''), ('head', 'holds {} of the {}')):
+        kept = {key: value for key, value in state.items() if part == '' or (part == 'head') != ('head' in key)}
+        torch.save({'state_dict': kept if part != 'none' else {'x': torch.zeros(3)}}, start)
+        capsys.readouterr()
+        code = _train(config, whole, 1, f'from-{part}', options=options)
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train.py: load_from')]
+        assert code == (2 if part == 'none' else 0)
+        assert len(said) == bool(part)
+        assert all(words.format(len(kept), len(state)) in line for line in said)
+    torch.save({'state_dict': Path('x')}, start)
+    assert _train(config, whole, 1, 'from-evil', options=options) == 2
+    assert 'nothing in it was run' in _said(capsys)
+
+
 def test_a_folder_with_nothing_but_the_best_checkpoint_is_taken(cifar, capsys):
     (cifar / 'work').mkdir()
     (cifar / 'work' / 'best_accuracy_top1_epoch_2.pth').touch()
@@ -255,6 +296,17 @@ def test_a_validation_that_was_cut_short_costs_neither_its_score_nor_the_best_ch
     assert infos[0]['best_score'] == infos[1]['best_score'] == 30.0
 
 
+def test_the_best_checkpoint_of_another_folder_stays_and_that_of_a_moved_one_is_known(scored, monkeypatch):
+    config, best = str(scored / 'own.py'), 'best_accuracy_top1_epoch_{}.pth'
+    _train_with_scores(config, scored, 'first', monkeypatch, stop=('epoch', 3))  # behind a best first epoch
+    start = str(scored / 'first' / 'epoch_1.pth')
+    _train_with_scores(config, scored, 'branch', monkeypatch, '--resume', start)
+    assert (scored / 'first' / best.format(1)).is_file() and (scored / 'branch' / best.format(2)).is_file()
+    (scored / 'first').rename(scored / 'moved')
+    _train_with_scores(config, scored, 'moved', monkeypatch, '--resume')
+    assert [path.name for path in (scored / 'moved').glob('best_*')] == [best.format(2)]
+
+
 def test_a_validation_that_a_checkpoint_knows_of_is_not_done_again(scored, monkeypatch):
     config = str(scored / 'own.py')
     _train_with_scores(config, scored, 'once', monkeypatch, stop=('epoch', 5))  # the second was written as the best
@@ -295,6 +347,18 @@ def test_gradients_are_accumulated_and_a_training_without_progress_stops(cifar):
     checkpoint = read_checkpoint(cifar / 'work' / 'epoch_3.pth')
     assert checkpoint['meta']['iter'] == 6
     assert {int(state['step']) for state in checkpoint['optimizer']['state'].values()} == {3}
+
+
+def test_patience_that_was_used_up_before_a_stop_is_used_up_behind_it(cifar):
+    """The first epoch is the best, so two more end it, wherever it is stopped; then it stays at its end."""
+    config = _config(cifar, CLASSIFICATION, EARLY)
+    for i, (epochs, more) in enumerate(((2, []), (9, ['--resume']), (9, ['--resume']))):
+        name = f'experiment_name=early{i}'  # trainings of one process and second share their memory otherwise
+        assert _train(config, cifar, epochs, 'work', *more, options=[name]) == 0
+    assert max(int(path.stem[6:]) for path in (cifar / 'work').glob('epoch_*.pth')) == 3
+    longer = ['default_hooks.early_stopping.patience=3', 'experiment_name=longer']
+    assert _train(config, cifar, 9, 'work', '--resume', options=longer) == 0
+    assert max(int(path.stem[6:]) for path in (cifar / 'work').glob('epoch_*.pth')) == 4
 
 
 def test_a_word_that_no_optimizer_knows_is_named(cifar, capsys):

@@ -211,6 +211,11 @@ def prepare_devices(config: 'Config', launcher: str, local_rank: int) -> None:
     """Settings for several processes; without a GPU they talk over gloo and the models stay on the CPU."""
     import torch
 
+    if launcher == 'none' and int(os.environ.get('WORLD_SIZE', '1')) > 1:  # each would write over the others' files
+        raise ValueError(
+            f'torchrun started {os.environ["WORLD_SIZE"]} processes, which must be told of each other: add --launcher '
+            'pytorch'
+        )
     config.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if launcher == 'none' or torch.cuda.is_available():

@@ -6,6 +6,7 @@ python tools/train.py CONFIG --resume                      # go on from the last
 torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
+import ast
 import errno
 import sys
 from pathlib import Path
@@ -55,7 +56,11 @@ def main(args: list[str] | None = None) -> int:
 
 def _train(options) -> None:
     config = _load_config(options)
+    if config.get('resume'):
+        options.resume = options.resume or config.get('load_from') or 'auto'
+    dumped = config.get('work_dir')
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
+    _check_own_config(Path(options.config), Path(config.work_dir), dumped)
     _check_unused(Path(config.work_dir), options.resume)
     check_data(config, options, 'train_dataloader', 'val_dataloader')
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
@@ -67,6 +72,8 @@ def _train(options) -> None:
         _scale_rate(config)
     if options.resume:
         _resume(config, options.resume)
+    elif config.get('load_from'):
+        _check_start(config, config.load_from)
     try:
         _runner(config).train()
     except OSError as error:
@@ -86,6 +93,23 @@ def _load_config(options):
             print(f'train.py: there is no {options.init} any more, the config is {written}', file=sys.stderr)
             return mm_config.load_config(str(written), options.cfg_options)
     return mm_config.load_config(options.config, options.cfg_options, options.backbone, options.init)
+
+
+def _check_own_config(path: Path, folder: Path, dumped: str | None) -> None:
+    """The runner writes the whole config into the work folder: not over one that a person wrote.
+
+    Args:
+        path: Of the config.
+        folder: Where the training is to go.
+        dumped: What the config names as its work folder; the runner writes that.
+    """
+    written = folder / path.name
+    by_hand = dumped is None or Path(dumped).name != folder.resolve().name
+    if by_hand and written.is_file() and written.samefile(path):
+        raise ValueError(
+            f'--work-dir must not be the folder of the config, since the whole config is written there and {path} '
+            'would be lost: name another folder'
+        )
 
 
 def _check_unused(folder: Path, resumed: str | None) -> None:
@@ -138,8 +162,9 @@ def _make_repeatable(config) -> None:
 def _keep_files_whole(config) -> None:
     """A crash must cost no checkpoint: write beside and rename, and keep the last and best until the next is whole."""
     hook = config.setdefault('default_hooks', {}).setdefault('checkpoint', {'type': 'CheckpointHook'})
-    if hook.get('type') == 'CheckpointHook':
-        hook['type'] = 'ResumableCheckpointHook'
+    for part in (*config.default_hooks.values(), *(config.get('custom_hooks') or ())):
+        if isinstance(part, dict) and part.get('type') in ('CheckpointHook', 'EarlyStoppingHook'):
+            part['type'] = f'Resumable{part["type"]}'
     if hook.get('backend_args') is None:
         hook['backend_args'] = {'backend': 'whole_file'}
     if hook.get('max_keep_ckpts', -1) == 1:
@@ -169,7 +194,8 @@ def _scale_rate(config) -> None:
     config.auto_scale_lr.enable = True
 
 
-def _check_same_model(config, path, state) -> None:
+def _shapes(config) -> dict:
+    """Name of each weight of a config's model -> its shape."""
     import torch
 
     from backbones.mm import build_model
@@ -179,7 +205,33 @@ def _check_same_model(config, path, state) -> None:
             model = build_model(config)
     except (RuntimeError, NotImplementedError):  # some networks of other packages ask for values as they are made
         model = build_model(config)
-    wanted = {key: value.shape for key, value in model.state_dict().items()}
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def _check_start(config, path: str) -> None:
+    """mmengine would run what the file holds if it is no plain one, and start at random without a word."""
+    from backbones.mm import read_checkpoint
+
+    if '://' in path:
+        return
+    file = read_checkpoint(path)
+    if Path(path).suffix == '.safetensors':
+        raise ValueError(f'load_from: mmengine reads .pth files alone, not {path}: save its tensors by torch.save')
+    given = {key.removeprefix('module.'): value for key, value in file.get('state_dict', file).items()}
+    wanted = _shapes(config)
+    fitting = sum(getattr(given.get(key), 'shape', None) == shape for key, shape in wanted.items())
+    if not fitting:
+        raise ValueError(f'load_from: {path} must hold weights of the model of this config, but holds none of them')
+    if fitting < len(wanted):
+        print(
+            f'train.py: load_from: {path} holds {fitting} of the {len(wanted)} weights of this model, the others start '
+            'anew',
+            file=sys.stderr,
+        )
+
+
+def _check_same_model(config, path, state) -> None:
+    wanted = _shapes(config)
     given = {key: value.shape for key, value in state.items()}
     other = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
     if other:
@@ -202,13 +254,46 @@ def _resume(config, source: str) -> None:
         raise ValueError(
             f'--resume: {path} holds weights alone and no state of a training; set load_from to start from it'
         )
+    if 'config' in checkpoint['meta']:  # mmengine writes `cfg`, and runs this one
+        raise ValueError(f'--resume: {path} holds a config that would be run: give a checkpoint that mmengine wrote')
     drop_start(config.model)
     if not config.get('runner_type'):  # a strategy may keep its weights in parts
         _check_same_model(config, path, checkpoint['state_dict'])
+    _say_what_stays(config, checkpoint['meta'].get('cfg', ''))
     config.resume, config.load_from = True, str(path)
     randomness = config.setdefault('randomness', {})
     if randomness.get('seed') is None:  # drawn when the training began; the order of the pictures hangs on it
         randomness['seed'] = checkpoint['meta']['seed']
+
+
+def _say_what_stays(config, before: str) -> None:
+    """A resumed training goes on with the rates, decays and schedule of its checkpoint, whatever the config says.
+
+    Args:
+        config: Of the training that goes on.
+        before: Text of the config that the checkpoint was written with; it is not run.
+    """
+    old, new = _assignments(before), _assignments(config.pretty_text)
+    keys = ('optim_wrapper.constructor', 'optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'param_scheduler')
+    changed = [key for key in keys if old and old.get(key) != new.get(key)]
+    if changed:
+        print(
+            f'train.py: --resume goes on with the optimizer and schedule of the checkpoint; what the config changes in '
+            f'{", ".join(changed)} has no effect (load_from starts anew from its weights)',
+            file=sys.stderr,
+        )
+
+
+def _assignments(text: str) -> dict[str, str]:
+    """Name -> syntax of what is set in a config, of the optimizer's also key by key."""
+    found = {}
+    for line in ast.parse(text).body:
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+            name = line.targets[0].id
+            found[name] = ast.dump(line.value)
+            if isinstance(line.value, ast.Call):
+                found.update({f'{name}.{word.arg}': ast.dump(word.value) for word in line.value.keywords})
+    return found
 
 
 if __name__ == '__main__':
