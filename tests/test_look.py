@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import itertools
 import re
 import types
 from pathlib import Path
@@ -17,10 +18,14 @@ pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
 import mm_runs
+import timm
+from mmengine.visualization import Visualizer
 from PIL import Image
-from timm.layers import LayerScale
+from timm.layers import LayerNorm2d, LayerScale
 
+import backbones
 from backbones.mm import build_model
+from registry import facts
 from tools import look, look_errors, look_maps, mm_config
 from tools.look_field import effective_fields, smallest_square
 
@@ -54,11 +59,25 @@ def test_the_field_of_convolutions_is_their_kernel() -> None:
 
 
 def test_the_field_is_the_mean_gradient() -> None:
-    """Against the kernel itself: its channels are summed before absolute values are taken."""
+    """Against the kernel itself, whose sign does not count."""
     torch.manual_seed(0)
-    layer = nn.Conv2d(3, 4, 3, padding=1)
-    expected = layer.weight.sum(0).abs().mean(0).detach().numpy()
+    layer = nn.Conv2d(3, 1, 3, padding=1)
+    expected = layer.weight[0].abs().mean(0).detach().numpy()
     np.testing.assert_allclose(_field(layer)[6:9, 6:9], expected, rtol=1e-5)
+    wide = nn.Conv2d(3, 4, 3, padding=1)
+    signs = [torch.tensor(each) for each in itertools.product((-1.0, 1.0), repeat=4)]
+    possible = [torch.einsum('o,oihw->ihw', sign, wide.weight).abs().mean(0).detach().numpy() for sign in signs]
+    one = effective_fields(lambda batch: [wide(batch)], [torch.randn(3, 15, 15)], [0])[0][6:9, 6:9]
+    assert any(np.allclose(one, field, rtol=1e-5) for field in possible)
+
+
+def test_a_field_behind_a_layer_norm_is_no_rounding() -> None:
+    """Its channels sum to a constant, whose gradient is zero."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 16, 3, padding=1)
+    plain, normed = _field(layer), _field(layer, LayerNorm2d(16))
+    assert (normed > 0).sum() == 9
+    assert normed.sum() > 0.1 * plain.sum()
 
 
 def test_levels_have_fields_of_their_own() -> None:
@@ -92,6 +111,18 @@ def test_branches_that_start_at_zero_are_opened() -> None:
     layer = LayerScale(4, 1e-6)
     assert look_maps.open_branches(nn.Sequential(layer, nn.BatchNorm2d(4))) == 1
     assert (layer.gamma == 1).all()
+
+
+@pytest.mark.parametrize('name', ['poolformer_s12', 'cait_xxs24_224', 'beit_base_patch16_224'])
+def test_layer_scales_of_any_name_are_opened(name: str) -> None:
+    model = timm.create_model(name, depth=2) if 'poolformer' not in name else timm.create_model(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    shut = {key for key, value in before.items() if value.numel() > 1 and (value == value.flatten()[0]).all()}
+    shut = {key for key in shut if 0 < before[key].abs().max() <= 0.01}
+    assert (len(shut) == 0) == ('beit' in name)
+    assert look_maps.open_branches(model) == len(shut)
+    for key, value in model.state_dict().items():
+        assert (value == (1 if key in shut else before[key])).all()
 
 
 def _boxes(*boxes: tuple[int, int, int, int]) -> torch.Tensor:
@@ -212,6 +243,42 @@ def test_maps_are_drawn_at_all_levels_or_some(tmp_path: Path) -> None:
     all_levels = _width(tmp_path / 'maps_test_resnet.png')
     assert look.main([*args, '--level', '-1']) == 0
     assert _width(tmp_path / 'maps_test_resnet.png') < all_levels / 2
+
+
+def test_a_network_of_one_size_gets_the_picture_squeezed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    args = ['maps', 'tnt_s_legacy_patch16_224', str(PICTURE), '--level', '0', '--out', str(tmp_path)]
+    slim = ['--model-kwargs', 'depth=2', 'embed_dim=48', 'inner_dim=12', 'num_heads_outer=2', 'num_heads_inner=2']
+    assert look.main([*args, *slim]) == 0
+    assert 'squeezed into 224 x 224' in capsys.readouterr().out
+    assert _width(tmp_path / 'maps_tnt_s_legacy_patch16_224.png') > 0
+
+
+def test_many_levels_stand_in_rows() -> None:
+    assert [look_maps.grid(count) for count in (1, 5, 6, 7, 13, 25)] == [(1, 1), (1, 5), (1, 6), (2, 4), (3, 5), (5, 5)]
+
+
+def test_other_channels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Grey pictures for one channel, noise for any number."""
+    more = ['--img-size', '32', '--level', '0', '--out', str(tmp_path), '--model-kwargs']
+    assert look.main(['maps', 'test_resnet', str(PICTURE), *more, 'in_chans=1']) == 0
+    assert look.main(['field', 'test_resnet', '--images', '1', *more, 'in_chans=2']) == 0
+    assert 'takes 2' in _refused(['maps', 'test_resnet', str(PICTURE), *more, 'in_chans=2'], capsys)
+    events = next(name for name in backbones.list_models() if facts(name).clips and facts(name).maps)
+    assert look.main(['maps', events, str(PICTURE), *more, 'clips=False']) == 0  # its mean is of two channels
+
+
+def test_maps_are_magnitudes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a LayerNorm's channels the mean is zero, and nothing but rounding would be seen; what is flat is said."""
+    seen, titles = [], []
+    flat = torch.zeros(1, 4, 8, 8)
+    maps = torch.nn.functional.layer_norm(torch.randn(1, 8, 8, 4), (4,)).permute(0, 3, 1, 2)
+    monkeypatch.setattr(look_maps, 'maps', lambda *_: [maps, maps, maps, maps, flat])
+    monkeypatch.setattr(Visualizer, 'draw_featmap', lambda one, *_, **__: seen.append(one))
+    monkeypatch.setattr(look_maps, 'panel', lambda axis, image, title: titles.append(title))
+    look.main(['maps', 'test_resnet', str(PICTURE), '--img-size', '64', '--out', str(tmp_path)])
+    assert seen[0].shape[0] == 1
+    assert seen[0].min() > 0.1
+    assert ['all places the same, 0' in title for title in titles] == [False] * 5 + [True]
 
 
 def test_fields_are_drawn_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

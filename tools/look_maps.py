@@ -1,14 +1,17 @@
 """Feature maps of a backbone on a picture, for `look.py maps`, and what other views of a backbone need too."""
 
 import argparse
+import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import models, plots
+    from tools import models, pictures, plots
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import models  # type: ignore[no-redef]
+    import pictures  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
@@ -31,27 +34,61 @@ def draw(options: argparse.Namespace) -> str:
     from mmengine.visualization import Visualizer
 
     check_size(options.img_size)
-    with read(options.picture) as picture:
-        scale = options.img_size / max(picture.size)
-        size = [max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in picture.size]
-        pixels = resized(picture, size[0], size[1])
-    model = backbone(options)
-    levels = check_levels(options.level, len(model.channels), options.name)
-    with torch.no_grad():
-        found = maps(model, normalized(model, pixels)[None])
+    with read(options.picture) as image:
+        model = backbone(options)
+        levels = check_levels(options.level, len(model.channels), options.name)
+        pixels, found = look(model, image, options.img_size)
     path = place(options.out, f'maps_{options.name}.png')
-    count = len(levels) + 1
-    height = 3.2 * pixels.shape[0] / pixels.shape[1] + 0.9
-    with plots.subplots(str(path), 1, count, figsize=(3.2 * count, height), squeeze=False) as axes:
-        panel(axes[0, 0], pixels, Path(options.picture).name)
-        for axis, level in zip(axes[0, 1:], levels, strict=True):
+    rows, columns = grid(len(levels) + 1)
+    height = 3.2 * pixels.shape[0] / pixels.shape[1] + 0.5
+    with plots.subplots(str(path), rows, columns, figsize=(3.2 * columns, height * rows + 0.3), squeeze=False) as axes:
+        panel(axes[0, 0], pixels, f'{Path(options.picture).name}, {pixels.shape[1]} x {pixels.shape[0]}')
+        for axis, level in zip(axes.flat[1:], levels, strict=False):
             one = found[level]
-            # enlarged here, since draw_featmap warns of maps that are smaller than the picture
-            large = torch.nn.functional.interpolate(one.float(), pixels.shape[:2], mode='bilinear')[0]
+            # the signed mean of maps behind a LayerNorm is nothing but rounding
+            mean = one.float().abs().mean(1, keepdim=True)
             title = f'level {level}: {one.shape[1]} maps of {one.shape[3]} x {one.shape[2]}'
+            if mean.min() == mean.max():
+                title += f'\nall places the same, {float(mean.max()):.3g}'
+            # enlarged here, since draw_featmap warns of maps that are smaller than the picture
+            large = torch.nn.functional.interpolate(mean, pixels.shape[:2], mode='bilinear')[0]
             panel(axis, Visualizer.draw_featmap(large, pixels, channel_reduction='squeeze_mean'), title)
-        axes[0, 0].figure.suptitle(f'{options.name}, mean over channels, {weights(options.checkpoint)}')
+        for axis in axes.flat[len(levels) + 1 :]:
+            axis.axis('off')
+        title = f'{options.name}, mean magnitude of the channels, {weights(options.checkpoint)}'
+        headline(axes[0, 0].figure, title, columns)
     return f'the maps of {options.name} are in {path}'
+
+
+def look(model: Any, image: Any, side: int) -> 'tuple[np.ndarray, Sequence[Tensor]]':
+    """Picture as the model gets it, and all its maps; one that takes its own size alone gets the picture squeezed.
+
+    Args:
+        model: What `backbone` gives.
+        image: Pillow's.
+        side: Pixels of the longer side.
+
+    Raises:
+        ValueError: The model takes neither size.
+    """
+    import torch
+
+    from backbones.deploy.sizes import input_size
+
+    scale = side / max(image.size)
+    pixels = resized(image, *(max(_MULTIPLE, round(one * scale / _MULTIPLE) * _MULTIPLE) for one in image.size))
+    with torch.no_grad():
+        try:
+            return pixels, maps(model, normalized(model, pixels)[None])
+        except ValueError as error:
+            try:
+                _, height, width = input_size(model.net, None, False)
+                pixels = resized(image, width, height)
+                found = maps(model, normalized(model, pixels)[None])
+            except ValueError:
+                raise error from None
+    print(f'the picture is squeezed into {width} x {height} pixels: {model.model_name} was made for that size alone')
+    return pixels, found
 
 
 def backbone(options: argparse.Namespace) -> Any:
@@ -84,7 +121,8 @@ def backbone(options: argparse.Namespace) -> Any:
 def open_branches(model: Any) -> int:
     """Set to one the norms and layer scales that an initialisation shuts, with at most 0.01 everywhere; how many.
 
-    Training opens them; before it, a residual network such as timm's ResNet is a chain of its shortcuts.
+    A layer scale is a parameter that starts at one value for all channels, by whatever name. Training opens them; before
+    it, a residual network such as timm's ResNet is a chain of its shortcuts.
     """
     import torch
     from torch import nn
@@ -93,12 +131,12 @@ def open_branches(model: Any) -> int:
     count = 0
     with torch.no_grad():
         for module in model.modules():
-            scale = (
-                module.weight if isinstance(module, norms) else getattr(module, 'gamma', None)
-            )  # LayerScale, ConvNeXt
-            if isinstance(scale, nn.Parameter) and scale.abs().max() <= 0.01:
-                scale.fill_(1)
-                count += 1
+            for name, scale in module.named_parameters(recurse=False):
+                equal = scale.numel() > 1 and bool(scale.min() == scale.max() != 0)
+                named = name == 'gamma' or (name == 'weight' and isinstance(module, norms))
+                if (named or equal) and scale.abs().max() <= 0.01:
+                    scale.fill_(1)
+                    count += 1
     return count
 
 
@@ -164,15 +202,33 @@ def resized(picture: Any, width: int, height: int) -> 'np.ndarray':
 
 
 def normalized(model: Any, pixels: 'np.ndarray') -> 'Tensor':
-    """Picture (3, H, W) with the mean and the deviation that the model's weights expect."""
+    """Picture (C, H, W) with the mean and the deviation that the model's weights expect; grey for one channel.
+
+    Raises:
+        ValueError: The model takes neither colours nor grey.
+    """
+    import numpy as np
     import torch
+    from PIL import Image
     from timm import get_pretrained_cfg
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+    channels = model.in_chans
+    if channels not in pictures.MODES:
+        raise ValueError(f'{model.model_name} must take 1 or 3 channels to be shown a picture, but takes {channels}')
+    values = np.array(Image.fromarray(pixels).convert(pictures.MODES[channels])).reshape(*pixels.shape[:2], channels)
     config = get_pretrained_cfg(model.model_name)
     pair = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    if len(pair[0]) != channels:  # timm's rule for other channels
+        pair = tuple((statistics.fmean(value),) * channels for value in pair)
     mean, std = (torch.tensor(value).view(-1, 1, 1) for value in pair)
-    return (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std
+    return (torch.from_numpy(values).permute(2, 0, 1) / 255 - mean) / std
+
+
+def grid(count: int, most: int = 6) -> tuple[int, int]:
+    """Rows and columns for so many panels, at most so many in a row."""
+    rows = -(-count // most)
+    return rows, -(-count // rows)
 
 
 def place(folder: str, name: str) -> Path:
@@ -184,6 +240,11 @@ def place(folder: str, name: str) -> Path:
 def weights(checkpoint: str | None) -> str:
     """Which weights, for a title."""
     return f'weights of {Path(checkpoint).name}' if checkpoint else 'weights at random'
+
+
+def headline(figure: Any, text: str, columns: int) -> None:
+    """Title over all panels, in as many lines as it needs."""
+    figure.suptitle('\n'.join(textwrap.wrap(text, 34 * columns)))
 
 
 def panel(axis: Any, image: Any, title: str) -> None:

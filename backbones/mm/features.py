@@ -112,7 +112,7 @@ class TimmFeatures(BaseModule):
         self._build: dict[str, Any] = {'in_chans': in_chans, **kwargs}
         if drop_path_rate is not None:
             self._build['drop_path_rate'] = drop_path_rate
-        self.model_name = model_name
+        self.model_name, self.in_chans = model_name, in_chans
         self.norm_eval = norm_eval
 
         self.net: Any  # a timm model
