@@ -12,12 +12,17 @@ pytest.importorskip('mmpretrain')
 import cv2
 import mm_runs
 import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tools import predict
+from tools import drawing, mm_config, predict
 
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
+ALL_BOXES = dict.fromkeys(('detection', 'instance'), ('--score-threshold', '0'))
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +53,12 @@ def _run(task, tmp_path, source, *more):
 
 @pytest.mark.parametrize('task', mm_runs.RUNNABLE)
 def test_a_folder_gives_annotated_pictures_and_json(task, tmp_path, folder):
-    out, said = _run(task, tmp_path, folder, '--score-threshold', '0')
+    out, said = _run(task, tmp_path, folder, *ALL_BOXES.get(task, ()))
     assert [record['file'] for record in said['pictures']] == ['a.jpg', 'b.png']
     for record, size in zip(said['pictures'], ((96, 64), (70, 90)), strict=True):
         with Image.open(out / record['file']) as drawn:
-            assert min(drawn.size) > 0
+            assert min(drawn.size) >= 480
+            assert drawn.width * size[1] == drawn.height * size[0]
         if task == 'classification':
             assert len(record['classes']) == 5
             continue
@@ -72,6 +78,53 @@ def test_a_folder_gives_annotated_pictures_and_json(task, tmp_path, folder):
 def test_the_threshold_leaves_out(tmp_path, folder):
     _, said = _run('detection', tmp_path, folder / 'a.jpg', '--score-threshold', '0.99')
     assert [record['instances'] for record in said['pictures']] == [[]]
+
+
+@pytest.mark.parametrize('task', sorted({*mm_runs.RUNNABLE} - {*ALL_BOXES}))
+def test_a_threshold_without_boxes_is_refused(task, tmp_path, folder, capsys):
+    weights, words = mm_runs.untrained(task, tmp_path)
+    args = [mm_runs.RUNNABLE[task], weights, str(folder), '--score-threshold', '0.5', '--out', str(tmp_path / 'out')]
+    assert 'no detector' in _refused([*args, '--cfg-options', *words], capsys)
+
+
+@pytest.mark.parametrize('path', mm_runs.one_of_each(mm_runs.CONFIGS))
+def test_each_class_has_a_colour(path):
+    """mmsegmentation draws nothing without, and the configs of ADE20K leave them to the data set's type."""
+    config = mm_config.load_config(path, {})
+    dataset = config.test_dataloader.dataset
+    classes = mm_config.class_names(config, dataset)
+    palette = drawing._palette(config, dataset, len(classes))
+    assert len(palette) >= len(classes) > 0
+    assert {len(colour) for colour in palette} == {3}
+    if 'ade20k' in path:
+        assert palette[:2] == [(120, 120, 120), (180, 120, 120)]  # published
+
+
+def test_a_small_picture_is_drawn_enlarged_with_what_is_in_it(tmp_path):
+    config = mm_config.load_config(mm_runs.RUNNABLE['instance'], {})
+    config.visualizer.update(bbox_color=(255, 0, 0), mask_color=(0, 255, 0), alpha=1.0)
+    draw = drawing.drawer(config, config.test_dataloader.dataset, ['nucleus'], 0.3, truth=True)
+    small = tmp_path / 'small.png'
+    Image.new('RGB', (96, 64), (0, 0, 255)).save(small)
+    masks = torch.zeros(1, 64, 96, dtype=torch.bool)
+    masks[0, 40:50, 30:40] = True
+    boxes, labels = torch.tensor([[10.0, 20.0, 60.0, 55.0]]), torch.zeros(1, dtype=torch.long)
+    found = InstanceData(bboxes=boxes, labels=labels, scores=torch.ones(1), masks=masks)
+    true = InstanceData(bboxes=boxes, labels=labels, masks=BitmapMasks(masks.numpy().astype('uint8'), 64, 96))
+    sample = DetDataSample(pred_instances=found, gt_instances=true)
+    draw(small, sample, tmp_path / 'drawn.png')
+    with Image.open(tmp_path / 'drawn.png') as image:
+        pixels = np.array(image).reshape(512, 2, 768, 3)
+    for side in (0, 1):  # truth, found
+        assert (pixels[300, side, 80] == (255, 0, 0)).all()  # the box's left side
+        assert (pixels[440, side, 300] == (255, 0, 0)).all()  # its bottom
+        assert (pixels[360, side, 280] == (0, 255, 0)).all()  # the mask
+        assert (pixels[480, side, 700] == (0, 0, 255)).all()
+    assert sample.pred_instances.bboxes.equal(boxes)
+    assert sample.pred_instances.masks.equal(masks)
+    draw(small, sample, tmp_path / 'drawn.png', enlarge=False)
+    with Image.open(tmp_path / 'drawn.png') as image:
+        assert image.size == (192, 64)
 
 
 def test_odd_pictures_cost_no_others(tmp_path, folder, capsys):
@@ -108,11 +161,13 @@ def test_what_is_no_picture_is_named(tmp_path, capsys):
     config = mm_runs.RUNNABLE['detection']
     text = tmp_path / 'text.jpg'
     text.write_text('not a picture')
+    empty = tmp_path / 'nothing.jpg'
+    empty.touch()
     half = tmp_path / 'half.jpg'
     half.write_bytes(PICTURE.read_bytes()[:9000])
     odd = tmp_path / 'odd.tif'
     Image.fromarray(np.zeros((48, 48), np.float32)).save(odd)
-    for path in (text, half, odd, tmp_path / 'none.jpg'):
+    for path in (text, empty, half, odd, tmp_path / 'none.jpg'):
         assert path.name in _refused([config, 'x.pth', str(path)], capsys)
     (tmp_path / 'empty').mkdir()
     assert 'holds no picture' in _refused([config, 'x.pth', str(tmp_path / 'empty')], capsys)
@@ -144,7 +199,7 @@ def _decoded(path):
 @pytest.mark.parametrize('task', ['detection', 'segmentation'])
 def test_a_video_gives_a_video_and_a_record_for_each_frame(task, tmp_path):
     source = _film(tmp_path / 'cells.avi', 3)
-    out, said = _run(task, tmp_path, source, '--score-threshold', '0')
+    out, said = _run(task, tmp_path, source, *ALL_BOXES.get(task, ()))
     before, _ = _decoded(source)
     after, rate = _decoded(out / 'cells.mp4')
     assert rate == 10

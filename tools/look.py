@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_finding(add: Any) -> None:
-    add('--score-threshold', type=float, default=0.3, help='leave out boxes below it (default: 0.3)')
+    predict.add_threshold(add)
     add('--device', default=None, help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
 
 
@@ -111,8 +111,9 @@ def _side_by_side(options: argparse.Namespace) -> str:
                 drawn[name if times[name] == 1 else str(run)] = image.convert('RGB')
     rows, columns = _grid(len(drawn))
     first = next(iter(drawn.values()))
-    height = 5 * first.height / first.width + 0.4
-    with plots.subplots(str(path), rows, columns, figsize=(5 * columns, height * rows), squeeze=False) as axes:
+    width = min(max(5.0, first.width / plots.DPI), 10.0)  # as many pixels as were drawn, within reason
+    height = width * first.height / first.width + 0.4
+    with plots.subplots(str(path), rows, columns, figsize=(width * columns, height * rows), squeeze=False) as axes:
         for axis in axes.flat:
             axis.axis('off')
         for axis, (name, image) in zip(axes.flat, drawn.items(), strict=False):

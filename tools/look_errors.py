@@ -83,7 +83,9 @@ def draw(options: argparse.Namespace) -> str:
     draw_matrix(out / 'confusion.png', total, names, shares=kind.unit == 'pixels')
     files.write(out / 'confusion.csv', _csv(total, names))
     worst = [(_worst(model, dataset, i, rank, out / 'worst'), verdicts[i][1]) for rank, i in enumerate(bad, 1)]
-    files.write(out / 'index.html', _page(options, kind, len(chosen), total, out / 'confusion.png', worst))
+    files.write(
+        out / 'index.html', _page(options, kind, model.threshold, len(chosen), total, out / 'confusion.png', worst)
+    )
     for path in {*(out / 'worst').glob('[0-9][0-9]_*.png')} - {path for (_, path), _ in worst}:
         path.unlink()  # of an earlier run, which the page no longer shows
     return f'index.html, confusion.png, confusion.csv and {len(worst)} pictures (worst/) are in {out}'
@@ -271,6 +273,7 @@ def _true_instances(sample: Any, info: Any) -> Any:
 def _page(
     options: argparse.Namespace,
     kind: Kind,
+    threshold: float,
     count: int,
     matrix: 'torch.Tensor',
     drawn: Path,
@@ -296,7 +299,7 @@ def _page(
         right=right,
         total=int(matrix.sum()),
         share=f'{100 * right / max(1, int(matrix.sum())):.1f}',
-        threshold=options.score_threshold if kind.unit == 'objects' else None,
+        threshold=threshold if kind.unit == 'objects' else None,
         matrix=shown(drawn),
         worst=[{'name': name, 'words': words, **shown(path)} for (name, path), words in worst],
     )

@@ -121,8 +121,8 @@ def backbone(options: argparse.Namespace) -> Any:
 def open_branches(model: Any) -> int:
     """Set to one the norms and layer scales that an initialisation shuts, with at most 0.01 everywhere; how many.
 
-    A layer scale is a parameter that starts at one value for all channels, by whatever name. Training opens them; before
-    it, a residual network such as timm's ResNet is a chain of its shortcuts.
+    A layer scale is a parameter that starts at one value for all channels, by whatever name. Training opens them;
+    before it, a residual network such as timm's ResNet is a chain of its shortcuts.
     """
     import torch
     from torch import nn

@@ -198,13 +198,19 @@ def _check_key(config: 'Config', key: str, constructor: str | None) -> None:
 
 def class_names(config: 'Config', dataset: 'ConfigDict') -> list[str]:
     """Classes of a dataset's config: its own, or those that its type defines."""
-    own = dataset.get('classes') or (dataset.get('metainfo') or {}).get('classes')
-    if own is None:
-        from mmengine.registry import DATASETS
-
-        with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
-            own = (getattr(registry.get(dataset.type), 'METAINFO', None) or {}).get('classes')
+    own = dataset.get('classes') or meta(config, dataset, 'classes')
     return [own] if isinstance(own, str) else list(own or ())
+
+
+def meta(config: 'Config', dataset: 'ConfigDict', key: str) -> Any:
+    """What a dataset's config says of its classes, or else its type; None if neither does."""
+    own = (dataset.get('metainfo') or {}).get(key)
+    if own is not None:
+        return own
+    from mmengine.registry import DATASETS
+
+    with DATASETS.switch_scope_and_registry(config.get('default_scope')) as registry:
+        return (getattr(registry.get(dataset.type), 'METAINFO', None) or {}).get(key)
 
 
 def prepare_devices(config: 'Config', launcher: str, local_rank: int) -> None:

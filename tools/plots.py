@@ -10,6 +10,8 @@ try:
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import files  # type: ignore[no-redef]
 
+DPI = 120
+
 
 @contextlib.contextmanager
 def subplots(path: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -28,7 +30,7 @@ def subplots(path: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
     figure, axes = plt.subplots(*args, layout='constrained', **kwargs)
     try:
         yield axes
-        figure.savefig(drawn := io.BytesIO(), format='png', dpi=120)
+        figure.savefig(drawn := io.BytesIO(), format='png', dpi=DPI)
     finally:
         plt.close(figure)
     files.write(path, drawn.getvalue())

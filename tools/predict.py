@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from tools import mm_config, video
+    from tools import drawing, mm_config, video
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import drawing  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
     import video  # type: ignore[no-redef]
 
+_THRESHOLD = 0.3
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
-_READABLE = 320  # pixels of the shorter side that have room for two classes in words
 
 
 def _parser() -> 'mm_config.Parser':
@@ -34,7 +35,7 @@ def _parser() -> 'mm_config.Parser':
     parser.add_argument(
         '--out', default='outputs/predict', help='folder for what is written (default: outputs/predict)'
     )
-    parser.add_argument('--score-threshold', type=float, default=0.3, help='leave out findings below it (default: 0.3)')
+    add_threshold(parser.add_argument)
     parser.add_argument('--device', default=None, help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
     return parser
 
@@ -105,7 +106,7 @@ def _stills(model: 'Predictor', pictures: list[Path], out: Path, put: Callable[[
 def _film(model: 'Predictor', source: Path, target: Path, put: Callable[[dict], None]) -> int:
     def each(number: int, second: float, frame: Path, drawn: Path) -> None:
         sample = model.sample(frame)
-        model.draw(frame, sample, drawn)
+        model.draw(frame, sample, drawn, enlarge=False)
         found = _record(sample, model.classes, model.threshold, f'{source.stem}_{number:06d}', target.parent)
         put(dict(file=source.name, frame=number, second=round(second, 3), **found))
 
@@ -143,8 +144,11 @@ class Predictor:
         options: What `--cfg-options` gave.
         checkpoint: Weights.
         name: Device, a GPU if there is one by default.
-        threshold: Findings with a lower score are not drawn.
+        threshold: Boxes with a lower score are not drawn, 0.3 by default.
         truth: Whether what a sample says of the truth is drawn beside what was found.
+
+    Raises:
+        ValueError: There is no such config or checkpoint, or it is no detector and has no boxes for the threshold.
     """
 
     def __init__(
@@ -153,7 +157,7 @@ class Predictor:
         options: dict[str, Any],
         checkpoint: str,
         name: str | None = None,
-        threshold: float = 0.3,
+        threshold: float | None = None,
         truth: bool = False,
     ) -> None:
         from mmengine.dataset import Compose
@@ -166,9 +170,12 @@ class Predictor:
         dataset = (self.config.get('test_dataloader') or {}).get('dataset')
         if dataset is None:
             raise ValueError(f'{path} sets no test_dataloader, whose pipeline prepares the pictures')
-        self.classes, self.threshold = mm_config.class_names(self.config, dataset), threshold
+        self.classes = mm_config.class_names(self.config, dataset)
+        self.threshold = _THRESHOLD if threshold is None else threshold
         self.model: Any = build_model(self.config, checkpoint).to(device(name))
-        self.draw = _drawer(self.config, dataset, self.classes, threshold, truth)
+        if threshold is not None and 'BaseDetector' not in [kind.__name__ for kind in type(self.model).__mro__]:
+            raise ValueError(f'--score-threshold leaves out boxes, and {path} makes no detector: leave it out')
+        self.draw = drawing.drawer(self.config, dataset, self.classes, self.threshold, truth)
         self._pipeline = Compose([step for step in dataset.pipeline if 'LoadAnnotations' not in step['type']])
 
     def sample(self, path: Path) -> Any:
@@ -195,14 +202,22 @@ def find_pictures(source: Path) -> list[Path]:
         raise ValueError(f'there is no picture, folder or video {source}')
     import mmcv
 
-    if mmcv.imread(str(source)) is None:
+    try:
+        whole = mmcv.imread(str(source)) is not None
+    except Exception:  # decoders raise whatever they like
+        whole = False
+    if not whole:
         raise ValueError(f'{source} is no picture that OpenCV can read, or not a whole one')
     return [source]
 
 
-def check_threshold(threshold: float) -> None:
+def add_threshold(add: Callable[..., Any]) -> None:
+    add('--score-threshold', type=float, help=f'leave out boxes with a score below it (default: {_THRESHOLD})')
+
+
+def check_threshold(threshold: float | None) -> None:
     """Refuse what is no score."""
-    if not 0 <= threshold < 1:
+    if threshold is not None and not 0 <= threshold < 1:
         raise ValueError(f'--score-threshold must lie in [0, 1), got {threshold}')
 
 
@@ -218,30 +233,6 @@ def device(name: str | None) -> Any:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'--device {name} cannot be used here: {str(error).splitlines()[0]}') from error
     return found
-
-
-def _drawer(config, dataset, classes: list[str], threshold: float, truth: bool):
-    """Function (picture, sample, target) that draws with the visualizer of the config's library."""
-    import mmcv
-    from mmengine.registry import VISUALIZERS
-
-    settings = dict(config.visualizer, vis_backends=None, name='predict')
-    visualizer = VISUALIZERS.build(settings)
-    visualizer.dataset_meta = {'classes': classes, 'palette': (dataset.get('metainfo') or {}).get('palette')}
-
-    def draw(path: Path, sample: Any, target: Path) -> None:
-        image = mmcv.imread(str(path), channel_order='rgb')
-        if hasattr(visualizer, 'visualize_cls'):
-            side = _READABLE if truth and min(image.shape[:2]) < _READABLE else None
-            visualizer.visualize_cls(image, sample, classes=classes, draw_gt=truth, resize=side, out_file=str(target))
-        elif 'pred_instances' in sample:
-            visualizer.add_datasample(
-                path.name, image, sample, draw_gt=truth, pred_score_thr=threshold, out_file=str(target)
-            )
-        else:
-            visualizer.add_datasample(path.name, image, sample, draw_gt=truth, out_file=str(target))
-
-    return draw
 
 
 def _record(sample: Any, classes: list[str], threshold: float, name: str, out: Path) -> dict[str, Any]:
