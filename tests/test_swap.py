@@ -109,9 +109,18 @@ def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
             assert place.get('data_preprocessor') == told.get('data_preprocessor')
 
 
-def test_maps_of_one_stride_are_refused() -> None:
-    model, mistake = swapped('configs/segmentation/deeplabv3_affnet_et_40k_ade20k.py', 'resnet18')
-    assert model is None and 'a stride each, but this one has the strides 4, 8, 16, 16' in mistake
+def test_dilated_maps_are_replaced_by_dilated_maps() -> None:
+    """Which a network without the argument does not have."""
+    path = 'configs/segmentation/deeplabv3_affnet_et_40k_ade20k.py'
+    for name in ('affnet_t', 'resnet18', 'efficientnet_b0'):
+        model = swapped(path, name)[0]
+        with torch.device('meta'):
+            backbone = MODELS.build(model.backbone)
+        assert backbone.strides == (4, 8, 16, 16)
+        assert model.decode_head.in_channels == backbone.channels[-1]
+        assert model.auxiliary_head.in_channels == backbone.channels[-2]
+    model, mistake = swapped(path, 'poolformer_s12')
+    assert model is None and 'strides 4, 8, 16, 32, but the heads of this config want 4, 8, 16, 16' in mistake
 
 
 @pytest.mark.parametrize('name', [*variants(pictures=True), *OTHERS])
@@ -199,12 +208,15 @@ def test_a_classifier_of_timm_is_made_for_the_pictures() -> None:
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
 
-def test_networks_that_fail_at_the_size_of_the_pictures_are_refused() -> None:
+def test_networks_that_fail_at_the_sizes_of_the_pictures_are_refused() -> None:
     path = 'configs/detection/retinanet_fpn_half_bccd.py'
     model, mistake = swapped(path, 'hrnet_w18')
     assert model is None
-    assert '--backbone hrnet_w18 must take pictures of 156 x 208 pixels' in mistake
+    assert '--backbone hrnet_w18 must take pictures of 156 x 208 and of 124 x 208 pixels' in mistake
     assert swapped(path, 'twins_pcpvt_small')[0].backbone.get('img_size') is None  # fixed pictures are not for it
+    # It can be made for one size, and then takes no other.
+    model, mistake = swapped('configs/segmentation/upernet_nuclei.py', 'gcvit_xxtiny')
+    assert model is None and '--backbone gcvit_xxtiny must take pictures of 256 x 256 and of 204 x 256' in mistake
 
 
 def test_trains(tmp_path: Path) -> None:
@@ -273,7 +285,29 @@ def test_mistakes(arguments: list[str], message: str, tmp_path: Path, capsys: py
     assert not list(tmp_path.iterdir())
 
 
-def test_other_necks_are_refused(capsys: pytest.CaptureFixture) -> None:
-    path = 'configs/detection/mask_rcnn_lsnet_t_fpn_nuclei.py'
-    assert train_tool.main([path, '--backbone', 'spartan_t']) == 2
-    assert 'the neck FPN alone, and this config has TransposedConvFPN' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('path', 'name'),
+    [
+        ('detection/mask-rcnn_lsnet_t_fpn_1x_coco', 'lsnet_s'),
+        ('detection/dino_strip_mlp_tiny_4scale_24e_coco', 'spartan_t'),
+    ],
+)
+def test_other_necks_take_maps_of_the_same_strides(path: str, name: str) -> None:
+    before = Config.fromfile(f'configs/{path}.py').model
+    model = swapped(f'configs/{path}.py', name)[0]
+    with torch.device('meta'):
+        old, new = MODELS.build({**before.backbone, 'init_cfg': None}), MODELS.build(model.backbone)
+    assert new.strides == old.strides
+    assert model.neck == {**before.neck, 'in_channels': list(new.channels)}
+
+
+def test_other_necks_make_no_levels() -> None:
+    model, mistake = swapped('configs/detection/mask_rcnn_lsnet_t_fpn_nuclei.py', 'spartan_t')
+    assert model is None and 'strides 4, 8, 16, 32, but the heads of this config want 8, 16, 32, 64' in mistake
+
+
+def test_a_neck_without_a_list_of_channels_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / 'config.py'
+    base = mm_runs.ROOT / 'configs/detection/retinanet_fpn_bccd.py'
+    config.write_text(f"_base_ = ['{base}']\nmodel = dict(neck=dict(_delete_=True, type='SSDNeck', in_channels=512))\n")
+    assert 'a list of `in_channels`' in swapped(str(config), 'spartan_t')[1]

@@ -34,30 +34,38 @@ def to_pictures(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: The network does not take such pictures.
     """
-    size, name = picture_size(config, settings), settings['model_name']
-    if size is None:
+    sizes, name = picture_sizes(config, settings), settings['model_name']
+    if not sizes:
         return settings
-    reason = _refusal(settings, size)
+    reason = _refusal(settings, sizes)
     if reason is None:
         return settings
-    sized = {**settings, 'img_size': size}
-    if not settings.get('img_size') and _refusal(sized, size) is None:
+    sized = {**settings, 'img_size': sizes[0]}
+    if not settings.get('img_size') and _refusal(sized, sizes) is None:
         return sized
+    words = ' and of '.join(f'{height} x {width}' for height, width in sizes)
     raise ValueError(
-        f'--backbone {name} must take pictures of {size[0]} x {size[1]} pixels, as this config has them, but does not '
+        f'--backbone {name} must take pictures of {words} pixels, as this config has them, but does not '
         f'({reason}): give another backbone, or a config of another size.'
     )
 
 
-def picture_size(config: Any, settings: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the pictures of a training, None where the config does not say."""
+def picture_sizes(config: Any, settings: dict[str, Any]) -> list[tuple[int, int]]:
+    """Heights and widths of pictures, none where the config does not say.
+
+    A classifier has one size. Pictures of a detector or segmentor keep their proportions, in training or when measured:
+    a lower one stands for all others.
+    """
     processor = config.model.get('data_preprocessor') or {}
     size = settings.get('img_size') or processor.get('size') or _last_size(config)
     if size is None:
-        return None
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    whole = processor.get('pad_size_divisor') or 1
-    return tuple(-(-side // whole) * whole for side in size)  # type: ignore[return-value]
+        return []
+    height, width = (size, size) if isinstance(size, int) else size
+    measured = ((config.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline') or ()
+    divisors = [step.get('size_divisor', 32) for step in measured if str(step.get('type')).endswith('ResizeToMultiple')]
+    whole = max([processor.get('pad_size_divisor') or 1, *divisors])
+    heights = [height, 4 * height // 5] if str(settings.get('type')).endswith('TimmFeatures') else [height]
+    return [(-(-side // whole) * whole, -(-width // whole) * whole) for side in heights]
 
 
 def _last_size(config: Any) -> Any:
@@ -76,19 +84,21 @@ def _last_size(config: Any) -> Any:
     return None
 
 
-def _refusal(settings: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why a network takes no picture of this size, None if it does."""
+def _refusal(settings: dict[str, Any], sizes: list[tuple[int, int]]) -> str | None:
+    """Why a network does not take pictures of these sizes, None if it does."""
     # Some networks cannot run without memory; with it, a picture takes a moment.
-    return _failure(settings, size, 'meta') and _failure(settings, size, 'cpu')
+    return _failure(settings, sizes, 'meta') and _failure(settings, sizes, 'cpu')
 
 
-def _failure(settings: dict[str, Any], size: tuple[int, int], device: str) -> str | None:
+def _failure(settings: dict[str, Any], sizes: list[tuple[int, int]], device: str) -> str | None:
     import torch
     from mmengine.registry import MODELS
 
     try:
         with torch.device(device), torch.no_grad():
-            MODELS.build(copy.deepcopy(settings)).eval()(torch.zeros(1, settings.get('in_chans') or 3, *size))
+            model = MODELS.build(copy.deepcopy(settings)).eval()
+            for size in sizes:
+                model(torch.zeros(1, settings.get('in_chans') or 3, *size))
     except Exception as error:  # networks raise whatever they like
         return models.short(error)
     return None

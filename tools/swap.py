@@ -11,7 +11,10 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
     import models  # type: ignore[no-redef]
 
 # What a config says of its backbone that holds for any other; the rest is of that one alone, or of its family.
-_KEPT = ('type', 'img_size', 'in_chans', 'drop_path_rate', 'frozen_stages', 'norm_eval', 'with_cp', 'clips')
+_KEPT = (
+    *('type', 'img_size', 'in_chans', 'drop_path_rate', 'output_stride'),
+    *('frozen_stages', 'norm_eval', 'with_cp', 'clips'),
+)
 _KEPT_OF_CLASSIFIERS = (
     'type',
     'img_size',
@@ -26,7 +29,8 @@ _KEPT_OF_CLASSIFIERS = (
     'teacher',
     'distill_weight',
 )
-_OPTIONAL = ('img_size', 'drop_path_rate', 'mixed_batch')  # arguments that not every network of timm has
+# Arguments that not every network of timm has.
+_OPTIONAL = ('img_size', 'drop_path_rate', 'output_stride', 'mixed_batch')
 _WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay')
 _REPLACED = ('model_name', 'out_indices', 'img_size', 'mixed_batch', *_WEIGHTS)  # by what the new backbone needs
 
@@ -159,14 +163,11 @@ def _swap_maps(config: Any, backbone: Any, name: str) -> None:
     heads = [head for head in (model.get('decode_head'), model.get('auxiliary_head')) if head]
     neck = model.get('neck')
     wanted = _wanted(before, neck)
-    if len(set(wanted)) < len(wanted):
-        raise ValueError(
-            f'--backbone takes a config whose maps have a stride each, but this one has the strides {_words(wanted)}: '
-            'give another config.'
-        )
-    levels = [max(i for i, (stride, _) in enumerate(after) if stride == s) for s in wanted if s in dict(after)]
+    levels = _places(wanted, [stride for stride, _ in after])
     found = [after[i][0] for i in levels]
-    if not found or found != wanted[: len(found)] or (neck is None and found != wanted):
+    # Only a pyramid makes levels that the backbone lacks, and only below maps of a stride each.
+    whole = not _is_pyramid(neck) or len(set(wanted)) < len(wanted)
+    if not found or found != wanted[: len(found)] or (whole and found != wanted):
         raise ValueError(
             f'--backbone {name} gives maps of the strides {_words(dict(after))}, but the heads of '
             f'this config want {_words(wanted)}: take a config made for such strides, or another backbone.'
@@ -178,6 +179,8 @@ def _swap_maps(config: Any, backbone: Any, name: str) -> None:
     _replace(backbone, {**kept, 'out_indices': tuple(levels)})
     if neck is not None:
         neck['in_channels'] = channels
+        if not _is_pyramid(neck):
+            return
         used = len(before) - neck.get('start_level', 0)
         for key in ('start_level', 'end_level'):
             neck.pop(key, None)
@@ -217,17 +220,26 @@ def _levels(backbone: Any) -> list[tuple[int, int]]:
 
 
 def _wanted(levels: list[tuple[int, int]], neck: Any) -> list[int]:
-    """Strides of the maps that the heads get: those of the backbone, or of the pyramid on it."""
+    """Strides of the maps that the heads get: those of the pyramid on the backbone, or without one of the backbone."""
     strides = [stride for stride, _ in levels]
-    if neck is None:
+    if neck is not None and not (hasattr(neck, 'get') and isinstance(neck.get('in_channels'), (list, tuple))):
+        raise ValueError('--backbone takes a config whose neck has a list of `in_channels`, and this one has none.')
+    if neck is None or not _is_pyramid(neck):
         return strides
-    kind = str(neck.type).rpartition('.')[2]
-    if kind != 'FPN':
-        raise ValueError(f'--backbone knows what follows from the neck FPN alone, and this config has {kind}.')
     used = strides[neck.get('start_level', 0) :][: neck['num_outs']]
     while len(used) < neck['num_outs']:
         used.append(2 * used[-1])
     return used
+
+
+def _is_pyramid(neck: Any) -> bool:
+    return neck is not None and str(neck.type).rpartition('.')[2] == 'FPN'
+
+
+def _places(wanted: list[int], strides: list[int]) -> list[int]:
+    """Which maps have the wanted strides: of several of one stride the last ones, as many as are wanted."""
+    places = {stride: [i for i, other in enumerate(strides) if other == stride] for stride in wanted}
+    return [i for stride, found in places.items() for i in found[-wanted.count(stride) :]]
 
 
 def _replace(settings: Any, others: dict[str, Any]) -> None:
