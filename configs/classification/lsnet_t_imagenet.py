@@ -1,6 +1,7 @@
 # LSNet-T on ImageNet-1K, as published, without distillation.
 #   torchrun --nproc-per-node 8 tools/train.py configs/classification/lsnet_t_imagenet.py --launcher pytorch
-# Expected on the validation split: top-1 74.9 (Wang et al., LSNet, arXiv 2503.23135). Not rerun here.
+# Expected on the validation split: top-1 74.9 (Wang et al., LSNet, arXiv 2503.23135), of the weights themselves, while
+# validation here takes their average. Not rerun here.
 # Needs data/imagenet.
 _base_ = [
     '../_base_/models/timm_classifier.py',

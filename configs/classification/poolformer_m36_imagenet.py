@@ -3,6 +3,7 @@
 #     tools/train.py configs/classification/poolformer_m36_imagenet.py --launcher pytorch --amp
 # Expected on the validation split: top-1 82.1 (Yu et al., MetaFormer, arXiv 2111.11418). Not rerun here.
 # Needs data/imagenet. 8 GPUs x 128 pictures.
+# Differs: pictures are resized and bent bicubically, where the official script draws bilinear or bicubic each time.
 _base_ = [
     '../_base_/models/timm_classifier.py',
     'mmpretrain::_base_/datasets/imagenet_bs128_poolformer_medium_224.py',
