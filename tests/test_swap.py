@@ -92,6 +92,20 @@ def test_a_start_from_published_weights_is_not_lost_without_a_word(capsys: pytes
         assert 'spartan_t starts from random weights' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('own', ['pretrained=True', "checkpoint_path='other.pth'"])
+def test_the_same_network_has_one_start(own: str, tmp_path: Path) -> None:
+    weights, path = tmp_path / 'weights.pth', tmp_path / 'config.py'
+    torch.save(timm.create_model('test_resnet', num_classes=0).state_dict(), weights)
+    base = mm_runs.ROOT / 'configs/detection/retinanet_fpn_bccd.py'
+    path.write_text(
+        f"_base_ = ['{base}']\n"
+        f"model = dict(backbone=dict(_delete_=True, type='TimmFeatures', model_name='test_resnet', {own}))\n"
+    )
+    backbone = mm_config.load_config(str(path), {}, 'test_resnet', str(weights)).model.backbone
+    MODELS.build(backbone).init_weights()
+    assert backbone.init_cfg.checkpoint == str(weights)
+
+
 def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
     torch.save({'state_dict': {}}, tmp_path / 'official.pth')
     log = HistoryBuffer([0.5], [1])  # which mmengine's checkpoints hold

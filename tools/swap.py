@@ -66,6 +66,8 @@ def swap_backbone(config: Any, name: str, weights: str | None = None) -> None:
             _warn(name, backbone)
         _swap_maps(config, backbone, name)
     if weights:
+        for key in _WEIGHTS:
+            backbone.pop(key, None)
         backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': weights}
         _normalise_as(config, name, weights)
 
