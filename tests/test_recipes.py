@@ -13,7 +13,9 @@ import mm_runs
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, init_default_scope
+from mmpretrain.registry import TRANSFORMS
+from torchvision import transforms
 
 from backbones.mm import build_model
 
@@ -78,3 +80,18 @@ def test_what_decays_is_as_published(name, decays, spared):
     named = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
     assert {rate > 0 for name, rate in named.items() if decays in name} == {True}
     assert spared is None or {rate > 0 for name, rate in named.items() if spared in name} == {False}
+
+
+def test_spartan_changes_pictures_as_torchvision():
+    """Each operation has the strength that torchvision's table gives it at the level of the recipe."""
+    init_default_scope('mmpretrain')
+    (settings,) = [s for s in load('spartan_t').train_dataloader.dataset.pipeline if s.type == 'RandAugment']
+    table = transforms.RandAugment()._augmentation_space(settings.total_level + 1, (1, 1))
+    wanted = [float(values[settings.magnitude_level]) if values.ndim else 0.0 for values, _ in table.values()]
+    assert [_strength(operation) for operation in TRANSFORMS.build(settings)] == pytest.approx(wanted)
+
+
+def _strength(operation: Any) -> float:
+    if getattr(operation, 'bits', None):
+        return operation.bits
+    return operation.random_magnitude() if operation.magnitude_range else 0.0

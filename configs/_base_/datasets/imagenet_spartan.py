@@ -24,7 +24,7 @@ train_pipeline = [
             dict(type='ColorTransform', magnitude_range=(0, 0.9), **always),
             dict(type='Contrast', magnitude_range=(0, 0.9), **always),
             dict(type='Sharpness', magnitude_range=(0, 0.9), **always),
-            dict(type='Posterize', magnitude_range=(8, 4), **always),
+            dict(type='Posterize', bits=7, **always),  # 8 - 4 * 7 / 30, rounded
             dict(type='Solarize', magnitude_range=(255, 0), **always),
             dict(type='AutoContrast', **always),
             dict(type='Equalize', **always),
