@@ -25,8 +25,8 @@ from timm.layers import LayerNorm2d, LayerScale
 
 import backbones
 from backbones.mm import build_model
-from registry import facts
-from tools import look, look_errors, look_maps, mm_config
+from registry import NARROW, facts, family, shape, smallest
+from tools import look, look_cam, look_errors, look_maps, mm_config
 from tools.look_field import effective_fields, smallest_square
 
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
@@ -304,6 +304,77 @@ def _refused(args: list[Any], capsys: pytest.CaptureFixture) -> str:
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f'look.py {args[0]}: ')
     return said
+
+
+def test_one_page_holds_all_views_and_moves_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    args = ['test_resnet', '--img-size', '64', '--level', '0', '--out', str(tmp_path)]
+    assert look.main(['field', *args, '--images', '1']) == 0
+    page = tmp_path / 'index.html'
+    assert str(page) in capsys.readouterr().out
+    assert page.read_text().count('src="data:image') == 1
+    page.write_text(page.read_text().replace('<h1>Views of models</h1>', '<h1>Errors of mine</h1>'))
+    assert look.main(['maps', args[0], str(PICTURE), *args[1:]]) == 0
+    text = page.read_text()
+    assert text.count('src="data:image') == text.count('src=') == 2
+    assert 'Errors of mine' in text
+    assert 'maps test resnet' in text
+    page.write_text('my own')
+    assert look.main(['maps', args[0], str(PICTURE), *args[1:]]) == 0
+    assert page.read_text() == 'my own'
+    assert 'another one' in capsys.readouterr().out
+
+
+def test_a_class_activation_map_is_where_the_class_is() -> None:
+    """A network whose last maps and classifier are known."""
+    pytest.importorskip('pytorch_grad_cam')
+    model = timm.create_model('test_resnet', num_classes=2).eval()
+    last = look_cam.target(model)
+    image = torch.randn(1, 3, 64, 96)
+    model.get_submodule(last).register_forward_hook(lambda *_: _quadrant(model.num_features))
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.weight[1, 0] = 1
+    found = look_cam.activation(model, image, 1)
+    assert found.shape == (64, 96)
+    assert found[8, 12] == found.max() == pytest.approx(1, abs=1e-3)
+    assert found[56, 84] == pytest.approx(0, abs=1e-3)
+
+
+def _quadrant(channels: int) -> torch.Tensor:
+    """Maps of which the first is bright in one quarter."""
+    one = torch.zeros(1, channels, 4, 4)
+    one[0, 0, :2, :2] = 1
+    return one.requires_grad_()
+
+
+@pytest.mark.parametrize(
+    'name', [*smallest(maps=True, pictures=True), 'test_resnet', 'test_vit', 'swin_tiny_patch4_window7_224']
+)
+def test_class_activation_maps_of_every_family(name: str) -> None:
+    pytest.importorskip('pytorch_grad_cam')
+    slim = NARROW.get(family(name), {}) if name in backbones.list_models() else {}
+    model = timm.create_model(name, num_classes=3, **slim).eval()
+    sides = shape(name, 1, (64, 96))[-2:] if slim else model.pretrained_cfg['input_size'][1:]
+    found = look_cam.activation(model, torch.randn(1, model.pretrained_cfg['input_size'][0], *sides), 1)
+    assert found.shape == tuple(sides)
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_class_is_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip('pytorch_grad_cam')
+    weights, words = mm_runs.untrained('classification', tmp_path)
+    args = ['cam', mm_runs.RUNNABLE['classification'], weights, str(PICTURE), '--out', str(tmp_path)]
+    assert look.main([*args, '--classes', 'cat', 'ship', '--cfg-options', *words]) == 0
+    assert 'for 2 of 10 classes' in capsys.readouterr().out
+    assert _width(tmp_path / f'cam_{PICTURE.stem}.png') > 900
+    assert 'did you mean cat' in _refused([*args, '--classes', 'catt', '--cfg-options', *words], capsys)
+
+
+def test_a_map_wants_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip('pytorch_grad_cam')
+    weights, words = mm_runs.untrained('detection', tmp_path)
+    args = ['cam', mm_runs.RUNNABLE['detection'], weights, str(PICTURE), '--out', str(tmp_path)]
+    assert 'TimmClassifier' in _refused([*args, '--cfg-options', *words], capsys)
 
 
 def test_mistakes_are_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

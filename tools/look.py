@@ -3,11 +3,13 @@
     python tools/look.py side-by-side PICTURE --runs WORK_DIR WORK_DIR --out outputs/look
     python tools/look.py maps lsnet_t PICTURE --checkpoint FILE
     python tools/look.py field lsnet_t --checkpoint FILE --pictures FOLDER
+    python tools/look.py cam CONFIG CHECKPOINT PICTURE --classes NAME NAME
     python tools/look.py errors CONFIG CHECKPOINT
 
 `side-by-side` draws what several trained runs find in one picture, `maps` the feature maps of a backbone on a picture,
-`field` its effective receptive field at each level, `errors` a confusion matrix and the worst pictures of the test
-split, on one HTML page. All of it is written as PNG into the folder `--out`.
+`field` its effective receptive field at each level, `cam` what speaks for a class of a classifier, `errors` a confusion
+matrix and the worst pictures of the test split. All of it is written as PNG into the folder `--out`, and its page
+`index.html` holds all that lies there.
 """
 
 import argparse
@@ -19,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from tools import look_errors, look_field, look_maps, mm_config, models, plots, predict
+    from tools import look_cam, look_errors, look_field, look_maps, look_page, mm_config, models, plots, predict
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import look_cam  # type: ignore[no-redef]
     import look_errors  # type: ignore[no-redef]
     import look_field  # type: ignore[no-redef]
     import look_maps  # type: ignore[no-redef]
+    import look_page  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
     import models  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
@@ -57,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     add('--images', type=int, default=8, help='how many pictures (default: 8)')
     _add_backbone(add)
     models.add_kwargs(commands.choices['field'])
+    add = command('cam', 'what in a picture speaks for a class of a trained classifier (Grad-CAM)', look_cam.draw)
+    mm_config.add_config(commands.choices['cam'])
+    add('checkpoint', help='.pth of a training, or .safetensors')
+    add('picture')
+    add('--classes', nargs='+', metavar='NAME', help='classes to ask for (default: the one that is found)')
+    _add_device(add)
     add = command('errors', 'confusion matrix and worst pictures of a test split', look_errors.draw)
     mm_config.add_config(commands.choices['errors'])
     add('checkpoint', help='.pth of a training, or .safetensors')
@@ -68,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_finding(add: Any) -> None:
     predict.add_threshold(add)
+    _add_device(add)
+
+
+def _add_device(add: Any) -> None:
     add('--device', default=None, help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
 
 
@@ -86,7 +100,14 @@ def main(args: list[str] | None = None) -> int:
         Exit code: 0, or 2 after a user's mistake.
     """
     options = _parser().parse_args(args)
-    return mm_config.run(f'look.py {options.command}', lambda: print(options.work(options)))
+
+    def work() -> None:
+        said = options.work(options)
+        if options.command != 'errors':  # which writes the page itself
+            said += f', {look_page.refresh(Path(options.out))}'
+        print(said)
+
+    return mm_config.run(f'look.py {options.command}', work)
 
 
 def _side_by_side(options: argparse.Namespace) -> str:

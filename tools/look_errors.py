@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import data_checks, demo_page, files, look_maps, plots, predict, score
+    from tools import data_checks, files, look_page, plots, predict, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import data_checks  # type: ignore[no-redef]
-    import demo_page  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
-    import look_maps  # type: ignore[no-redef]
+    import look_page  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
     import predict  # type: ignore[no-redef]
     import score  # type: ignore[no-redef]
@@ -280,16 +279,8 @@ def _page(
     worst: Sequence[tuple[tuple[str, Path], str]],
 ) -> str:
     """The HTML page, which holds all it shows."""
-    import jinja2
-
-    def shown(path: Path) -> dict[str, Any]:
-        with look_maps.read(path) as image:
-            return {'uri': demo_page.uri(image.convert('RGB')), 'width': image.width, 'height': image.height}
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(Path(__file__).with_name('look_page.html').read_text(encoding='utf-8'))
     right = int(matrix.diag().sum())
-    return template.render(
+    errors = dict(
         config=Path(options.config).name,
         checkpoint=Path(options.checkpoint).name,
         count=count,
@@ -300,6 +291,7 @@ def _page(
         total=int(matrix.sum()),
         share=f'{100 * right / max(1, int(matrix.sum())):.1f}',
         threshold=threshold if kind.unit == 'objects' else None,
-        matrix=shown(drawn),
-        worst=[{'name': name, 'words': words, **shown(path)} for (name, path), words in worst],
+        matrix=look_page.shown(drawn),
+        worst=[{'name': name, 'words': words, **look_page.shown(path)} for (name, path), words in worst],
     )
+    return look_page.render(Path(options.out), errors)

@@ -170,7 +170,9 @@ class Predictor:
         dataset = (self.config.get('test_dataloader') or {}).get('dataset')
         if dataset is None:
             raise ValueError(f'{path} sets no test_dataloader, whose pipeline prepares the pictures')
-        self.classes = mm_config.class_names(self.config, dataset)
+        count = self.config.model.get('num_classes') or (self.config.model.get('head') or {}).get('num_classes') or 0
+        names = mm_config.class_names(self.config, dataset)  # a folder of folders has none before it is read
+        self.classes = names or [f'class {i}' for i in range(count)]
         self.threshold = _THRESHOLD if threshold is None else threshold
         self.model: Any = build_model(self.config, checkpoint).to(device(name))
         if threshold is not None and 'BaseDetector' not in [kind.__name__ for kind in type(self.model).__mro__]:
@@ -180,7 +182,11 @@ class Predictor:
 
     def sample(self, path: Path) -> Any:
         """What the model finds in a picture."""
-        return self.find(self._pipeline({'img_path': str(path), 'img_id': 0}))
+        return self.find(self.prepared(path))
+
+    def prepared(self, path: Path) -> Any:
+        """A picture as the config's pipeline prepares it."""
+        return self._pipeline({'img_path': str(path), 'img_id': 0})
 
     def find(self, data: Any) -> Any:
         """What it finds in a picture that the pipeline has prepared."""
