@@ -49,9 +49,24 @@ def test_squares_lie_around_the_box_and_in_the_photograph(tmp_path):
     assert abs(cell.astype(int) - photograph[-22:, -22:]).mean() < 4
 
 
+def test_one_class_is_cut_whole_and_boxes_without_a_pixel_are_not(tmp_path):
+    (tmp_path / 'images').mkdir()
+    Image.new('RGB', (64, 48)).save(tmp_path / 'images/a.png')
+    boxes = [{'id': i, 'image_id': 0, 'category_id': 1, 'bbox': [5, 5, side, side]} for i, side in enumerate((9, 0, 7))]
+    table = {'images': [{'id': 0, 'file_name': 'a.png'}], 'annotations': boxes, 'categories': [{'id': 1, 'name': 'A'}]}
+    for split in cut_cells.SPLITS:
+        (tmp_path / f'{split}.json').write_text(json.dumps(table))
+    assert cut_cells.main(['--source', str(tmp_path), '--out', str(tmp_path / 'out')]) == 0
+    assert _names(tmp_path / 'out/train') == {'A/a_0.jpg', 'A/a_2.jpg'}
+
+
 def test_mistakes_are_one_sentence(tmp_path, capsys):
     for args in (['--source', 'nowhere', '--out', str(tmp_path)], ['--out', str(ROOT / 'data/cells')]):
         assert cut_cells.main(args) == 2
         assert capsys.readouterr().err.startswith('cut_cells.py: ')
     assert cut_cells.main(['--source', 'nowhere', '--out', str(tmp_path), '--size', '0']) == 2
     assert '--size' in capsys.readouterr().err
+    for text in ('{', '{}', '[]', '{"categories": [], "annotations": []}'):
+        (tmp_path / 'train.json').write_text(text)
+        assert cut_cells.main(['--source', str(tmp_path), '--out', str(tmp_path / 'out')]) == 2
+        assert 'train.json must be a COCO annotation file' in capsys.readouterr().err

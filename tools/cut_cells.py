@@ -54,8 +54,11 @@ def _cut(source: Path, split: str, out: Path, size: int) -> dict[str, int]:
     """Write the pictures of one split; how many there are of each class."""
     from PIL import Image
 
-    table = json.loads((source / f'{split}.json').read_text(encoding='utf-8'))
-    chosen = _choose(table)
+    path = source / f'{split}.json'
+    try:
+        chosen = _choose(table := json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f'{path} must be a COCO annotation file, but is none ({error!r})') from error
     for image in table['images']:
         with Image.open(source / 'images' / image['file_name']) as file:
             photograph = file.convert('RGB')
@@ -69,11 +72,12 @@ def _cut(source: Path, split: str, out: Path, size: int) -> dict[str, int]:
 
 
 def _choose(table: dict[str, Any]) -> dict[str, list[dict]]:
-    """Boxes of each class: all of them, but never more than the second largest class has."""
+    """Boxes of each class with a pixel in them: all, but never more than the second largest class has."""
     boxes: dict[str, list[dict]] = {}
+    whole = [box for box in table['annotations'] if min(box['bbox'][2:]) >= 1]
     for category in table['categories']:
-        boxes[category['name']] = [box for box in table['annotations'] if box['category_id'] == category['id']]
-    most = sorted(map(len, boxes.values()))[-2]
+        boxes[category['name']] = [box for box in whole if box['category_id'] == category['id']]
+    most = sorted(map(len, boxes.values()))[-2:][0]
     draw = random.Random(0)
     return {label: found if len(found) <= most else draw.sample(found, most) for label, found in boxes.items()}
 
