@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 
 from backbones.mm import build_model, load_weights, read_checkpoint
-from tools import mm_config, pack
+from tools import curves, mm_config, pack
 from tools import test as test_tool
 from tools import train as train_tool
 
@@ -116,6 +116,8 @@ def test_a_packed_model_is_small_and_whole(tmp_path, capsys):
         torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-3, atol=1e-6)
     assert pack.main([*args[:2], 'out.pth']) == 2
     assert '.safetensors' in capsys.readouterr().err
+    assert pack.main([config, args[2], args[2], '--cfg-options', *options]) == 2
+    assert 'must not be the checkpoint itself' in capsys.readouterr().err
 
 
 BUNDLED = 'checkpoints/retinanet_lsnet_t_fpn_bccd.safetensors'
@@ -153,17 +155,34 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
     assert _steps(work / f'epoch_{last + 1}.pth') == {2 * (last + 1)}
 
 
-def test_two_processes_train_as_one_over_gloo(tmp_path):
+def test_a_folder_takes_one_training_at_a_time(tmp_path, capsys):
+    code = f'import fcntl, time; file = open({str(tmp_path / ".training")!r}, "w"); fcntl.lockf(file, fcntl.LOCK_EX)'
+    process = mm_runs.start('-c', f'{code}; print("held", flush=True); time.sleep(200)')
+    assert process.stdout.readline() == b'held\n'
+    assert train_tool.main([DETECTION, '--work-dir', str(tmp_path), '--no-check']) == 2
+    assert 'one is running there' in capsys.readouterr().err
+    assert not list(tmp_path.glob('*.py'))
+    process.kill()
+    process.wait()
+
+
+def test_two_processes_train_as_one_over_gloo_and_are_resumed(tmp_path):
     mm_runs.make_cifar10(tmp_path)
-    options = mm_runs.options('classification', 1, tmp_path)
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
     tool = ['tools/train.py', mm_runs.RUNNABLE['classification'], '--launcher', 'pytorch', '--auto-scale-lr']
-    process = mm_runs.start(*launch, *tool, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options)
-    output = process.communicate(timeout=280)[0].decode()
-    assert process.returncode == 0, output
-    state = read_checkpoint(tmp_path / 'work' / 'epoch_1.pth')
+    for work, epochs, more in (('whole', 2, []), ('parts', 1, []), ('parts', 2, ['--resume'])):
+        options = [*mm_runs.options('classification', epochs, tmp_path), 'val_dataloader.dataset.indices=12']
+        words = ['--work-dir', str(tmp_path / work), *more, '--cfg-options', *options]
+        process = mm_runs.start(*launch, *tool, *words)
+        output = process.communicate(timeout=280)[0].decode()
+        assert process.returncode == 0, output
+    state = read_checkpoint(tmp_path / 'parts' / 'epoch_1.pth')
     assert {int(s['step']) for s in state['optimizer']['state'].values()} == {1}  # 4 pictures over 2 processes x 2
     assert not any(key.startswith('module.') for key in state['state_dict'])
+    whole, parts = (read_checkpoint(tmp_path / work / 'epoch_2.pth')['state_dict'] for work in ('whole', 'parts'))
+    torch.testing.assert_close(whole, parts, rtol=0, atol=0)
+    scores = [curves.read(tmp_path / work, 'accuracy/top5') for work in ('whole', 'parts')]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize('tool', [test_tool, train_tool])
@@ -207,6 +226,10 @@ def _option(text: str) -> list[str]:
         (_option('model.type=RetinaNat'), ['RetinaNat']),
         (_option('train_dataloader.dataset.ann_file=no.json'), ['no.json']),
         (_option('default_hooks.checkpoint.max_keep_ckpts=1'), ['max_keep_ckpts']),
+        (_option('train_cfg.max_epochs=0'), ['train_cfg.max_epochs', 'from 1 on']),
+        (_option('train_cfg.val_interval=0'), ['train_cfg.val_interval', 'from 1 on']),
+        (_option('optim_wrapper.accumulative_counts=0'), ['accumulative_counts', 'from 1 on']),
+        (_option('optim_wrapper.optimizer.type=Adamm'), ['optimizer.type', 'Adamm']),
         ([DETECTION, '--resume', 'no.pth'], ['no.pth']),
     ],
 )

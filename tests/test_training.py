@@ -2,6 +2,7 @@
 
 import errno
 import json
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -313,6 +314,14 @@ def test_a_validation_that_a_checkpoint_knows_of_is_not_done_again(scored, monke
     assert _train_with_scores(config, scored, 'once', monkeypatch, '--resume') == [3]
 
 
+def test_a_metric_that_no_validation_gives_is_named(cifar, capsys):
+    options = ['default_hooks.checkpoint.save_best=accuracy/best', 'default_hooks.checkpoint.rule=greater']
+    assert _train(CLASSIFICATION, cifar, 1, 'work', options=options) == 2
+    said = _said(capsys)
+    assert 'accuracy/best' in said and 'accuracy/top1, accuracy/top5' in said
+    assert read_checkpoint(cifar / 'work' / 'epoch_1.pth')
+
+
 def test_a_validation_of_a_segmentor_that_was_cut_short_is_done_when_it_goes_on(tmp_path, monkeypatch):
     loop, steps = ValLoop.run, []
 
@@ -327,6 +336,16 @@ def test_a_validation_of_a_segmentor_that_was_cut_short_is_done_when_it_goes_on(
         _train(SEGMENTATION, tmp_path, 3, 'work')
     assert _train(SEGMENTATION, tmp_path, 3, 'work', '--resume') == 0
     assert steps == [2, 4, 4, 6]
+
+
+def test_gradients_of_a_step_that_is_not_whole_are_resumed(cifar):
+    """Three batches an epoch, two a step."""
+    options = ['train_dataloader.dataset.indices=6', 'optim_wrapper.accumulative_counts=2']
+    for work, more in (('whole', []), ('parts', ['--resume', str(cifar / 'whole' / 'epoch_1.pth')])):
+        assert _train(CLASSIFICATION, cifar, 2, work, *more, options=options) == 0
+    _hold_together('whole/epoch_2.pth', 'parts/epoch_2.pth', cifar)
+    sizes = [len(read_checkpoint(cifar / f'whole/epoch_{i}.pth')['gradients']) for i in (1, 2)]
+    assert sizes[0] > 0 and sizes[1] == 0
 
 
 EARLY = """
@@ -410,7 +429,10 @@ def test_a_full_disk_costs_no_checkpoint(cifar, monkeypatch, capsys):
     assert (cifar / 'work' / 'last_checkpoint').read_text() == str(last)
     monkeypatch.undo()
     monkeypatch.chdir(mm_runs.ROOT)
+    with tempfile.NamedTemporaryFile(dir=cifar / 'work', prefix='.epoch_2.pth.', suffix='.part', delete=False):
+        pass  # as a kill leaves it
     assert _train(CLASSIFICATION, cifar, 2, 'work', '--resume') == 0
+    assert not list((cifar / 'work').glob('.epoch*'))
     assert read_checkpoint(cifar / 'work' / 'epoch_2.pth')['meta']['iter'] == 4
 
 

@@ -45,6 +45,8 @@ def _pack(options) -> None:
     if Path(options.out).suffix != '.safetensors':
         raise ValueError(f'the file to write must end in .safetensors, got {options.out}')
     files.check(options.out, 'the file to write')
+    if Path(options.out).resolve() == Path(options.checkpoint).resolve():
+        raise ValueError(f'the file to write must not be the checkpoint itself, {options.out}: name another')
     metrics = _metrics(options.metrics) if options.metrics else None
     config = mm_config.load_config(options.config, options.cfg_options)
     model = build_model(config, options.checkpoint)  # strict: the file is whole and belongs to the config

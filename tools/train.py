@@ -7,8 +7,11 @@ torchrun --nproc-per-node 2 tools/train.py CONFIG --launcher pytorch
 """
 
 import ast
+import contextlib
 import errno
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -62,6 +65,7 @@ def _train(options) -> None:
     mm_config.set_work_dir(config, options.config, options.work_dir, options.backbone)
     _check_own_config(Path(options.config), Path(config.work_dir), dumped)
     _check_unused(Path(config.work_dir), options.resume)
+    _check_settings(config)
     check_data(config, options, 'train_dataloader', 'val_dataloader')
     mm_config.prepare_devices(config, options.launcher, options.local_rank)
     _keep_files_whole(config)
@@ -75,7 +79,8 @@ def _train(options) -> None:
     elif config.get('load_from'):
         _check_start(config, config.load_from)
     try:
-        _runner(config).train()
+        with _alone(Path(config.work_dir), options.launcher):
+            _runner(config).train()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -112,6 +117,22 @@ def _check_own_config(path: Path, folder: Path, dumped: str | None) -> None:
         )
 
 
+def _check_settings(config) -> None:
+    """What mmengine passes over, or meets in the middle of a training."""
+    from mmengine.registry import OPTIMIZERS
+
+    loop, wrapper = config.get('train_cfg') or {}, config.get('optim_wrapper') or {}
+    counts = {f'train_cfg.{key}': loop.get(key) for key in ('max_epochs', 'max_iters', 'val_interval')}
+    counts['optim_wrapper.accumulative_counts'] = wrapper.get('accumulative_counts')
+    for key, value in counts.items():
+        if value is not None and not (isinstance(value, (int, float)) and value >= 1 and value % 1 == 0):
+            raise ValueError(f'{key} must be a whole number from 1 on, but is {value!r}')
+    kind = (wrapper.get('optimizer') or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(config.get('default_scope')) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(f'optim_wrapper.optimizer.type must be an optimizer that mmengine knows, but is {kind}')
+
+
 def _check_unused(folder: Path, resumed: str | None) -> None:
     """A training must not write over another one."""
     last = mm_config.last_checkpoint(folder) or next(folder.glob('best_*.pth'), None)
@@ -121,6 +142,31 @@ def _check_unused(folder: Path, resumed: str | None) -> None:
             f'--work-dir {folder} must hold no other training, but holds {last.name}: go on from it with --resume, '
             'name another folder, or remove this one'
         )
+
+
+_PLACES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, launcher: str) -> Iterator[None]:
+    """Hold the folder until the block or the process ends: two trainings would write over each other's files."""
+    import fcntl
+
+    if os.environ.get(_PLACES.get(launcher, ''), '0') != '0':  # the first process holds it
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.training').open('w') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ValueError(
+                f'--work-dir {folder} must hold no other training, but one is running there: wait for its end, or name '
+                'another folder'
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def _runner(config):
@@ -275,7 +321,7 @@ def _say_what_stays(config, before: str) -> None:
     """
     old, new = _assignments(before), _assignments(config.pretty_text)
     keys = ('optim_wrapper.constructor', 'optim_wrapper.optimizer', 'optim_wrapper.paramwise_cfg', 'param_scheduler')
-    changed = [key for key in keys if old and old.get(key) != new.get(key)]
+    changed = [key for key in keys if old and new and old.get(key) != new.get(key)]
     if changed:
         print(
             f'train.py: --resume goes on with the optimizer and schedule of the checkpoint; what the config changes in '
@@ -285,9 +331,13 @@ def _say_what_stays(config, before: str) -> None:
 
 
 def _assignments(text: str) -> dict[str, str]:
-    """Name -> syntax of what is set in a config, of the optimizer's also key by key."""
+    """Name -> syntax of what is set in a config, of the optimizer's also key by key; nothing where that is no code."""
     found = {}
-    for line in ast.parse(text).body:
+    try:
+        lines = ast.parse(text).body
+    except SyntaxError:  # a config may hold objects
+        return found
+    for line in lines:
         if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
             name = line.targets[0].id
             found[name] = ast.dump(line.value)

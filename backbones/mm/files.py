@@ -59,6 +59,9 @@ def without_pictures(dataset: dict, left_out: Sequence[str]) -> Any:
     return built
 
 
+_PART = '.part'
+
+
 class WholeFileBackend(LocalBackend):
     """mmengine's local files, written beside their target and renamed: a crash never leaves half a checkpoint.
 
@@ -68,7 +71,7 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         target = Path(filepath)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name}.')
+        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name}.', suffix=_PART)
         try:
             with os.fdopen(handle, 'wb') as file:
                 file.write(obj)
@@ -79,6 +82,11 @@ class WholeFileBackend(LocalBackend):
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
+
+    def tidy(self, folder: str | Path) -> None:
+        """Remove what a kill has left half written; nothing else may write into the folder meanwhile."""
+        for part in Path(folder).glob(f'.*{_PART}'):
+            part.unlink(missing_ok=True)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

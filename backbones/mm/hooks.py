@@ -13,6 +13,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, set_random_
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from .files import WholeFileBackend
+
 __all__ = [
     'ChannelsLastHook',
     'ClassifierEMAHook',
@@ -61,7 +63,8 @@ class ResumeExactHook(Hook):
     one (statistics of norms), which are those that a checkpoint holds.
 
     This holds on one kind of device whose kernels are deterministic, for the same number of processes, workers and
-    threads, for checkpoints at the end of an epoch (in a loop of iterations: at any) and of whole accumulated steps. It
+    threads, for checkpoints at the end of an epoch (in a loop of iterations: at any), which hold the gradients of a
+    step that is not yet whole; with several processes, whose gradients differ, for those of whole accumulated steps. It
     does not hold for a loop of iterations over a sampler that ends, for batches out of order (``in_order=False``), for
     transforms that keep pictures in workers that live on (``CachedMosaic`` with ``persistent_workers``), nor for the
     patience of mmengine's ``EarlyStoppingHook``, which `ResumableEarlyStoppingHook` keeps.
@@ -90,13 +93,22 @@ class ResumeExactHook(Hook):
             assert self._batches is not None
             self._batches.first = runner.iter + 1  # for the workers of a next pass over the data
 
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        if 'optimizer' in checkpoint and get_world_size() == 1:
+            found = {name: weight.grad for name, weight in runner.model.named_parameters()}
+            checkpoint['gradients'] = {name: grad.cpu() for name, grad in found.items() if grad is not None}
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        gradients = checkpoint.get('gradients') or {}
+        if runner._resume and get_world_size() == 1:
+            for name, weight in runner.model.named_parameters():
+                weight.grad = gradients[name].to(weight) if name in gradients else None
+
     def before_val_epoch(self, runner: Any) -> None:
-        if get_world_size() == 1:
-            return
-        saved = {value.data_ptr() for value in runner.model.state_dict().values()}
-        for buffer in runner.model.buffers():  # averages, of other pictures in each process
-            if buffer.data_ptr() in saved:
-                broadcast(buffer)
+        for module in runner.model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                if name not in module._non_persistent_buffers_set:  # an average, of other pictures in each process
+                    broadcast(buffer)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -135,6 +147,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         super().before_train(runner)
+        if isinstance(self.file_backend, WholeFileBackend) and is_main_process():
+            self.file_backend.tidy(self.out_dir)
         last = runner.message_hub.get_info('last_ckpt')
         if last is not None:  # of a training that goes on; it is written again with what the validation found
             self.last_ckpt = self._here(last)
@@ -151,6 +165,12 @@ class ResumableCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
         if not self.save_best:
             return
+        unknown = [name for name in self.key_indicators if name not in metrics and name != 'auto']
+        if unknown:
+            raise ValueError(
+                f'save_best must name a metric of the validation ({", ".join(metrics)}), but names {unknown[0]}: name '
+                'one, and go on from the last checkpoint'
+            )
         before, last = self._best(), self.last_ckpt
         backend: Any = self.file_backend
         # Hidden from mmengine, which would remove the best ones before, and write the last one while they lie there.
