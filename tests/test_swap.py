@@ -146,6 +146,12 @@ def test_classifier(name: str) -> None:
     assert model.model.num_classes == 10
 
 
+def test_a_classifier_of_one_size_is_made_for_the_pictures() -> None:
+    with torch.device('meta'):
+        model = MODELS.build(swapped('configs/classification/lsnet_t_imagenet.py', 'scaling_mlp_b_6_wi_512')[0]).eval()
+        assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+
+
 CELLS = 'configs/classification/scaling_mlp_b_6_wi_512_cells.py'
 
 

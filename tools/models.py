@@ -52,6 +52,13 @@ def is_ours(name: str) -> bool:
     return family(name).startswith('backbones.')
 
 
+def takes_any_size(name: str) -> bool:
+    """Whether a network takes pictures of any size as it is, which of timm's own is not known."""
+    import timm
+
+    return is_ours(name) and not getattr(timm.models.get_pretrained_cfg(name), 'fixed_input_size', False)
+
+
 def create(
     name: str, option: str = '--model', words: Sequence[str] = (), checkpoint: str | None = None, **kwargs: Any
 ) -> Any:

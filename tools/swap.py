@@ -78,7 +78,7 @@ def _swap_classifier(config: Any, name: str, weights: str | None) -> None:
     kept = kept if model.model_name == name else _accepted(name, kept)
     if 'teacher' in kept:
         _check_second_head(name)
-    if not models.is_ours(name):
+    if not models.takes_any_size(name):
         kept = fit.to_pictures(config, kept)
     if weights:
         kept.update(pretrained=True, pretrained_cfg_overlay=fit.classifier_file(name, weights, kept))
