@@ -190,7 +190,7 @@ def test_wheel_metadata(wheel: Path) -> None:
     assert fields['Name'] == 'backbones'
     assert fields['Version'] == backbones.__version__
     assert fields['License-Expression'] == 'Apache-2.0'
-    assert set(fields.get_all('Provides-Extra', [])) == {'onnx', 'openvino', 'mm', 'profile', 'all', 'dev'}
+    assert set(fields.get_all('Provides-Extra', [])) == {'onnx', 'openvino', 'mm', 'profile', 'look', 'all', 'dev'}
 
 
 def test_dependencies_have_no_upper_bound() -> None:

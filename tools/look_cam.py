@@ -30,7 +30,7 @@ def draw(options: argparse.Namespace) -> str:
     try:
         from pytorch_grad_cam.utils.image import show_cam_on_image
     except ImportError as error:
-        raise ValueError(f'the package grad-cam is needed, but {error}: pip install grad-cam') from error
+        raise ValueError(f'grad-cam is needed, but {error}: install the extra `look` of this package') from error
     predict.find_pictures(Path(options.picture))
     model = predict.Predictor(options.config, options.cfg_options, options.checkpoint, options.device)
     if not hasattr(model.model, 'model') or not getattr(model.model.model, 'num_classes', 0):
