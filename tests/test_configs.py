@@ -60,7 +60,7 @@ def test_config_builds_and_agrees_with_itself(path):
 def _check_decay(config: Config, model: torch.nn.Module) -> None:
     """Where Swin's rule holds, the backbone's norms and position biases do not decay, and all of the heads does."""
     rule = config.optim_wrapper.get('paramwise_cfg', {})
-    if 'relative_position_bias_table' not in rule.get('custom_keys', {}):
+    if 'backbone' not in config.model or 'relative_position_bias_table' not in rule.get('custom_keys', {}):
         return
     norms = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.modules.batchnorm._BatchNorm)
     exempt = {id(p) for m in model.backbone.modules() if isinstance(m, norms) for p in m.parameters(recurse=False)}

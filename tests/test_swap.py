@@ -107,9 +107,10 @@ def test_the_same_network_has_one_start(own: str, tmp_path: Path) -> None:
 
 
 def test_pictures_are_scaled_as_the_weights_want(tmp_path: Path) -> None:
-    torch.save({'state_dict': {}}, tmp_path / 'official.pth')
+    state = {'stem.weight': torch.zeros(1)}
+    torch.save({'state_dict': state}, tmp_path / 'official.pth')
     log = HistoryBuffer([0.5], [1])  # which mmengine's checkpoints hold
-    torch.save({'state_dict': {}, 'meta': {}, 'message_hub': {'loss': log}}, tmp_path / 'own.pth')
+    torch.save({'state_dict': state, 'meta': {}, 'message_hub': {'loss': log}}, tmp_path / 'own.pth')
     for name in ('detection/mask-rcnn_affnet_et_fpn_1x_coco', 'classification/affnet_et_imagenet'):
         path = f'configs/{name}.py'
         config = mm_config.load_config(path, {}, 'spartan_t', str(tmp_path / 'official.pth'))
