@@ -1,5 +1,6 @@
 """What was found in a picture, drawn by the visualizer of the config's library."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
 if TYPE_CHECKING:
     import numpy as np
 
+_NUMBERS = itertools.count()
 _READABLE = 480  # pixels of the shorter side that leave room for words and lines
 _OPACITY = 0.5  # of classes over a picture, which mmsegmentation's own 0.8 would hide
 
@@ -31,7 +33,8 @@ def drawer(config: Any, dataset: Any, classes: Sequence[str], threshold: float, 
     import mmcv
     from mmengine.registry import VISUALIZERS
 
-    settings = dict(config.visualizer, vis_backends=None, name='predict')
+    # mmengine keeps visualizers by their names, and gives the first of a name again, whatever its settings
+    settings = dict(config.visualizer, vis_backends=None, name=f'drawer {next(_NUMBERS)}')
     if settings['type'].endswith('SegLocalVisualizer'):
         settings.setdefault('alpha', _OPACITY)
     visualizer = VISUALIZERS.build(settings)
