@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+_COLUMNS = 6  # at most
 _MULTIPLE = 32  # pixels: networks that merge patches want whole ones
 
 
@@ -225,9 +226,9 @@ def normalized(model: Any, pixels: 'np.ndarray') -> 'Tensor':
     return (torch.from_numpy(values).permute(2, 0, 1) / 255 - mean) / std
 
 
-def grid(count: int, most: int = 6) -> tuple[int, int]:
-    """Rows and columns for so many panels, at most so many in a row."""
-    rows = -(-count // most)
+def grid(count: int) -> tuple[int, int]:
+    """Rows and columns for so many panels."""
+    rows = -(-count // _COLUMNS)
     return rows, -(-count // rows)
 
 

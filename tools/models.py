@@ -133,7 +133,7 @@ def _load(name: str, checkpoint: str, kwargs: dict[str, Any]) -> Any:
     from backbones.checkpoints import load_checkpoint
     from backbones.keys import unwrap
 
-    ours = timm.model_entrypoint(name).__module__.startswith('backbones.')
+    ours = is_ours(name)
     cfg: Any = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     classes = kwargs.get('num_classes', cfg.num_classes)
     headless = bool(kwargs.get('features_only')) or not classes
