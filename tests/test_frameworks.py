@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.rpn import AnchorGenerator
@@ -42,7 +43,7 @@ def detector(kind: str, name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), 'test_resnet'])
-@pytest.mark.parametrize('kind', ['retinanet', pytest.param('faster', marks=pytest.mark.full)])
+@pytest.mark.parametrize('kind', ['retinanet', 'faster'])
 def test_torchvision(kind: str, name: str) -> None:
     """Losses reach every weight; boxes lie in the picture."""
     model, images = detector(kind, name), list(pictures(name, 2)[:, :3])
@@ -87,6 +88,11 @@ def test_segmentation_models_pytorch(name: str) -> None:
     model = smp.Unet(f'tu-{name}', encoder_depth=depth, decoder_channels=[16] * depth, **settings)
     image = pictures(name, 2)
     assert model.eval()(image).shape == (2, 3, *image.shape[-2:])
+    own: Any = timm.create_model(name, features_only=True).eval()
+    own.load_state_dict(model.encoder.model.state_dict())
+    torch.testing.assert_close(model.encoder(image)[-len(strides) :], own(image))
+    model.train()(image).square().mean().backward()
+    assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 @pytest.fixture(scope='module')
