@@ -1,4 +1,4 @@
-"""`python in_transformers.py FOLDER NAMES`: each name as a classifier of transformers, as its backbone, in its segmentor.
+"""`python in_transformers.py FOLDER NAMES`: each name as a classifier of transformers and as its backbone.
 
 A process of its own, since mmpretrain cannot be imported where transformers 5 is at hand. A name is printed when all
 holds.
