@@ -13,6 +13,7 @@ pytest.importorskip('mmengine')
 import parity
 import timm
 import torch
+import torchvision
 from mmengine.fileio import put
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import build_optim_wrapper
@@ -53,6 +54,20 @@ def test_any_model_gives_channels_first_maps_of_any_size(name, picture):
     maps = model.eval()(picture)
     _agrees(model, maps, picture)
     assert mm.feature_channels(name) == list(model.channels)
+
+
+@pytest.mark.parametrize('norm', [None, 'layer', 'group'])
+@pytest.mark.parametrize('name', [*smallest(maps=True, pictures=True), *FOREIGN])
+def test_operators_of_mmcv_read_what_torch_reads(name, norm, picture):
+    """mmcv's RoIAlign takes memory for NCHW, whatever the strides say; torchvision's does not."""
+    ops = pytest.importorskip('mmcv.ops')
+    model = TimmFeatures(name, out_norm=norm, **slim(name))
+    for m, channels, stride in zip(model(picture), model.channels, model.strides, strict=True):
+        laid = nn.Conv2d(channels, 4, 1)(m)  # a neck's layer
+        boxes = torch.tensor([[0.0, 3.0, 2.0, 25.0, 30.0], [0.0, 0.0, 9.0, 40.0, 20.0]])
+        read = ops.RoIAlign((2, 3), 1 / stride, sampling_ratio=2)(laid, boxes)
+        expected = torchvision.ops.roi_align(laid, boxes, (2, 3), 1 / stride, sampling_ratio=2, aligned=True)
+        torch.testing.assert_close(read, expected)
 
 
 @pytest.mark.parametrize(('kind', 'axes'), [('layer', (1,)), ('group', (1, 2, 3))])
@@ -130,6 +145,13 @@ def test_channels_last_hook_turns_the_maps():
     HOOKS.build({'type': 'ChannelsLastHook'}).before_run(SimpleNamespace(model=model))
     x = model(torch.randn(2, 3, 9, 9))
     assert x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def test_channels_last_hook_refuses_operators_that_do_not_see_it():
+    ops = pytest.importorskip('mmcv.ops')
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), ops.RoIAlign(7, 0.25))
+    with pytest.raises(ValueError, match='a model with RoIAlign'):
+        HOOKS.build({'type': 'ChannelsLastHook'}).before_run(SimpleNamespace(model=model))
 
 
 def test_norm_eval_keeps_statistics(picture):

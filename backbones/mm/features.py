@@ -80,7 +80,7 @@ class TimmFeatures(BaseModule):
         **kwargs: Further arguments of the timm model.
 
     Shape: (B, in_chans, H, W) -> one (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) per level,
-    always channels first.
+    always channels first, in memory too.
 
     Raises:
         ValueError: unknown model name, level out of range, or an argument that the model does not take.
@@ -156,8 +156,9 @@ class TimmFeatures(BaseModule):
             maps = self.net(x)
             if str(getattr(self.net, 'output_fmt', 'NCHW')).endswith('NHWC'):
                 maps = [m.permute(0, 3, 1, 2) for m in maps]
-        maps = [m.contiguous() if m.ndim == 4 and not _dense(m) else m for m in maps]
-        return tuple(norm(m) for norm, m in zip(self.norms, maps, strict=True)) if self.norms else tuple(maps)
+        if self.norms:
+            maps = [norm(m) for norm, m in zip(self.norms, maps, strict=True)]
+        return tuple(m.contiguous() for m in maps)  # mmcv's RoIAlign and others read memory as NCHW, whatever the strides
 
     def train(self, mode: bool = True) -> 'TimmFeatures':
         super().train(mode)
@@ -232,10 +233,6 @@ class TimmFeatures(BaseModule):
         if surplus:
             raise ValueError(f'{path} holds no weights of {self.model_name}; keys left over: {surplus[:8]}')
         return {key: state[key] for key in own}
-
-
-def _dense(x: Tensor) -> bool:
-    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _check_levels(model: Any, model_name: str, out_indices: Sequence[int] | None) -> tuple[int, ...]:

@@ -26,10 +26,20 @@ __all__ = [
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keeps the maps of a training with their channels last in memory, where convolutions are faster that way."""
+    """Keeps the maps of a training with their channels last in memory, where convolutions are faster that way.
+
+    Raises:
+        ValueError: The model has an operator of mmcv's, which reads memory as NCHW whatever the strides say.
+    """
 
     def before_run(self, runner: Any) -> None:
         """Maps take the order of the weights that made them."""
+        blind = {type(m).__name__ for m in runner.model.modules() if type(m).__module__.startswith('mmcv.ops')}
+        if blind:
+            raise ValueError(
+                f'ChannelsLastHook must not be among the hooks of a model with {", ".join(sorted(blind))}, which would '
+                'take other values than those of its maps: remove it.'
+            )
         runner.model.to(memory_format=torch.channels_last)
 
 
