@@ -22,7 +22,7 @@ from mmpretrain.registry import DATASETS
 
 from backbones.layers import MixedLIF
 from backbones.mm import TimmLayerDecayConstructor, build_model
-from tools import data_checks, mm_config
+from tools import data_checks, fit, mm_config
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,7 @@ def test_config_builds_and_agrees_with_itself(path):
     assert all(p.requires_grad for p in model.parameters())
     _check_decay(config, model)
     if 'backbone' in config.model:
+        assert fit.picture_sizes(config, config.model.backbone)  # another backbone is tried at them
         assert not any(isinstance(module, MixedLIF) for module in model.modules())  # pictures do not change each other
         for part, channels in mm_runs.taking(config, list(model.backbone.channels)).items():
             assert config.model[part].in_channels == channels

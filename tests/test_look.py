@@ -176,7 +176,7 @@ def test_errors_of_a_run_are_on_one_page(task: str, tmp_path: Path) -> None:
     weights, words = mm_runs.untrained(task, tmp_path)
     out = tmp_path / 'out'
     (out / 'worst').mkdir(parents=True)
-    for name in ('07_earlier.png', 'mine.png'):
+    for name in ('07_earlier.png', '107_earlier.png', 'mine.png'):
         (out / 'worst' / name).touch()
     args = ['errors', mm_runs.RUNNABLE[task], weights, '--out', str(out), '--worst', '1', '--images', '2']
     more = ['--score-threshold', '0'] if task in ('detection', 'instance') else []
@@ -382,6 +382,11 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureF
     text.write_text('not a picture')
     out = ['--out', str(tmp_path)]
     assert 'text.jpg' in _refused(['maps', 'test_resnet', str(text), *out], capsys)
+    own = tmp_path / 'maps_test_resnet.png'
+    Image.new('RGB', (64, 64)).save(own)
+    before = own.read_bytes()
+    assert 'would be written over' in _refused(['maps', 'test_resnet', str(own), '--img-size', '64', *out], capsys)
+    assert own.read_bytes() == before
     assert 'did you mean' in _refused(['maps', 'test_resnat', picture, *out], capsys)
     assert '--level' in _refused(['maps', 'test_resnet', picture, '--level', '9', *out], capsys)
     assert 'text.jpg' in _refused(['maps', 'test_resnet', picture, '--checkpoint', str(text), *out], capsys)

@@ -169,6 +169,16 @@ def _refused(args, capsys) -> str:
     return said
 
 
+def test_files_of_others_are_not_written_over(tmp_path, folder, capsys):
+    out, _ = _run('detection', tmp_path, folder / 'a.jpg')
+    _run('detection', tmp_path, folder / 'a.jpg')  # its own files are
+    (out / 'predictions.json').unlink()
+    before = (out / 'a.jpg').read_bytes()
+    args = [mm_runs.RUNNABLE['detection'], 'x.pth', str(folder), '--out', str(out)]
+    assert f'{out / "a.jpg"} is there without a predictions.json' in _refused(args, capsys)
+    assert (out / 'a.jpg').read_bytes() == before
+
+
 def test_what_is_no_picture_is_named(tmp_path, capsys):
     config = mm_runs.RUNNABLE['detection']
     text = tmp_path / 'text.jpg'

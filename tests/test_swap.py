@@ -18,11 +18,12 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
+from PIL import Image
 
 from backbones.layers import MixedLIF
 from backbones.mm import build_model, read_checkpoint
 from registry import facts, make, variants
-from tools import mm_config
+from tools import fit, mm_config
 from tools import predict as predict_tool
 from tools import test as test_tool
 from tools import train as train_tool
@@ -227,6 +228,15 @@ def test_the_same_network_keeps_its_size_when_it_gets_weights() -> None:
 def test_a_classifier_of_timm_is_made_for_the_pictures() -> None:
     model = MODELS.build(swapped(CELLS, 'vit_tiny_patch16_224')[0]).eval()
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_pictures_that_no_step_resizes_have_the_size_of_their_files(tmp_path: Path) -> None:
+    (tmp_path / 'train' / 'bird').mkdir(parents=True)
+    (tmp_path / 'train' / 'bird' / 'a.txt').write_text('no picture')
+    Image.new('RGB', (40, 24)).save(tmp_path / 'train' / 'bird' / 'b.png')
+    config = Config.fromfile('configs/classification/max_former_cifar10.py')
+    config.train_dataloader.dataset.data_root = str(tmp_path)
+    assert fit.picture_sizes(config, config.model) == [(24, 40)]
 
 
 def test_networks_that_fail_at_the_sizes_of_the_pictures_are_refused() -> None:

@@ -3,8 +3,10 @@
 Our own families take any picture and refuse weights that are not theirs; timm's do so each in its own way.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 try:
@@ -69,18 +71,36 @@ def picture_sizes(config: Any, settings: dict[str, Any]) -> list[tuple[int, int]
 
 
 def _last_size(config: Any) -> Any:
-    """What the last step that sets a size makes of a picture."""
-    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    """What the last step that sets a size makes of a picture, in training or else when measured; or a picture's own."""
+    sets = [_innermost(config, loader) for loader in ('train_dataloader', 'test_dataloader')]
+    for dataset in sets:
+        for step in reversed(dataset.get('pipeline') or ()):
+            if step.get('crop_size'):
+                return step['crop_size']
+            scale: Any = step.get('scale')
+            if isinstance(scale, int):
+                return scale
+            if isinstance(scale, (list, tuple)) and all(isinstance(side, int) for side in scale):
+                return scale[::-1]  # width first
+    return _size_in_folder(sets[0])
+
+
+def _innermost(config: Any, loader: str) -> Any:
+    """Settings of the data set of a loader, or of the one that it wraps."""
+    dataset = (config.get(loader) or {}).get('dataset') or {}
     while 'dataset' in dataset and 'pipeline' not in dataset:
         dataset = dataset['dataset']
-    for step in reversed(dataset.get('pipeline') or ()):
-        if step.get('crop_size'):
-            return step['crop_size']
-        scale: Any = step.get('scale')
-        if isinstance(scale, int):
-            return scale
-        if isinstance(scale, (list, tuple)) and all(isinstance(side, int) for side in scale):
-            return scale[::-1]  # width first
+    return dataset
+
+
+def _size_in_folder(dataset: Any) -> tuple[int, int] | None:
+    """Height and width of a picture of a data set that is a folder of folders, None if it is another or is not there."""
+    from PIL import Image
+
+    prefix = dataset.get('data_prefix')
+    for path in Path(dataset.get('data_root') or '', prefix).glob('*/*') if isinstance(prefix, str) else ():
+        with contextlib.suppress(OSError), Image.open(path) as image:  # no picture, or a broken one
+            return image.height, image.width
     return None
 
 

@@ -13,7 +13,6 @@ matrix and the worst pictures of the test split. All of it is written as PNG int
 """
 
 import argparse
-import math
 import sys
 import tempfile
 from collections import Counter
@@ -118,7 +117,7 @@ def _side_by_side(options: argparse.Namespace) -> str:
     look_maps.read(picture).close()
     runs = {Path(run): (_config(Path(run)), mm_config.best_checkpoint(Path(run))) for run in options.runs}
     times = Counter(run.resolve().name for run in runs)
-    path = look_maps.place(options.out, f'side_by_side_{picture.stem}.png')
+    path = look_maps.place(options.out, f'side_by_side_{picture.stem}.png', picture)
     drawn: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for run, (config, checkpoint) in runs.items():
@@ -130,7 +129,7 @@ def _side_by_side(options: argparse.Namespace) -> str:
             name = run.resolve().name
             with look_maps.read(one) as image:
                 drawn[name if times[name] == 1 else str(run)] = image.convert('RGB')
-    rows, columns = _grid(len(drawn))
+    rows, columns = look_maps.grid(len(drawn), 3)
     first = next(iter(drawn.values()))
     width = min(max(5.0, first.width / plots.DPI), 10.0)  # as many pixels as were drawn, within reason
     height = width * first.height / first.width + 0.4
@@ -150,12 +149,6 @@ def _config(run: Path) -> Path:
     if not found:
         raise ValueError(f'--runs: {run} must hold the config (.py) of a training, but holds none')
     return found[-1]
-
-
-def _grid(count: int) -> tuple[int, int]:
-    """Rows and columns for so many panels."""
-    columns = next(wide for wide in (1, 2, 3) if wide == 3 or wide**2 >= count)
-    return math.ceil(count / columns), columns
 
 
 if __name__ == '__main__':

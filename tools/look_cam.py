@@ -38,7 +38,7 @@ def draw(options: argparse.Namespace) -> str:
     batch, pixels = _prepared(model, Path(options.picture))
     scores = model.model(batch, mode='tensor').softmax(1)[0].tolist()
     chosen = [_number(name, model.classes) for name in options.classes or ()] or [scores.index(max(scores))]
-    path = look_maps.place(options.out, f'cam_{Path(options.picture).stem}.png')
+    path = look_maps.place(options.out, f'cam_{Path(options.picture).stem}.png', options.picture)
     rows, columns = look_maps.grid(len(chosen) + 1)
     size = 3.2 * columns, (3.2 * pixels.shape[0] / pixels.shape[1] + 0.5) * rows + 0.5
     with plots.subplots(str(path), rows, columns, figsize=size, squeeze=False) as axes:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import data_checks, files, look_page, plots, predict, score
+    from tools import data_checks, files, look_maps, look_page, plots, predict, score
 except ImportError:  # run as a script: this folder is on the path, its parent is not
     import data_checks  # type: ignore[no-redef]
     import files  # type: ignore[no-redef]
+    import look_maps  # type: ignore[no-redef]
     import look_page  # type: ignore[no-redef]
     import plots  # type: ignore[no-redef]
     import predict  # type: ignore[no-redef]
@@ -79,13 +80,14 @@ def draw(options: argparse.Namespace) -> str:
     out = Path(options.out)
     (out / 'worst').mkdir(parents=True, exist_ok=True)
     names = [*model.classes, NOTHING][: len(total)]
-    draw_matrix(out / 'confusion.png', total, names, shares=kind.unit == 'pixels')
+    title = f'{Path(options.config).stem}, {look_maps.weights(options.checkpoint)}'
+    draw_matrix(out / 'confusion.png', total, names, title, shares=kind.unit == 'pixels')
     files.write(out / 'confusion.csv', _csv(total, names))
     worst = [(_worst(model, dataset, i, rank, out / 'worst'), verdicts[i][1]) for rank, i in enumerate(bad, 1)]
     files.write(
         out / 'index.html', _page(options, kind, model.threshold, len(chosen), total, out / 'confusion.png', worst)
     )
-    for path in {*(out / 'worst').glob('[0-9][0-9]_*.png')} - {path for (_, path), _ in worst}:
+    for path in {*(out / 'worst').glob('[0-9][0-9]*_*.png')} - {path for (_, path), _ in worst}:
         path.unlink()  # of an earlier run, which the page no longer shows
     return f'index.html, confusion.png, confusion.csv and {len(worst)} pictures (worst/) are in {out}'
 
@@ -209,13 +211,14 @@ def match(
     return matrix
 
 
-def draw_matrix(path: Path, matrix: 'torch.Tensor', names: Sequence[str], shares: bool) -> None:
+def draw_matrix(path: Path, matrix: 'torch.Tensor', names: Sequence[str], title: str, shares: bool) -> None:
     """The matrix as a PNG, coloured by the share of each row.
 
     Args:
         path: The file.
         matrix: Counts, true classes by found classes.
         names: Of the classes.
+        title: What is judged.
         shares: Whether the numbers are percent of a row, in place of counts.
     """
     rows = (matrix / matrix.sum(1, keepdim=True).clamp_min(1)).numpy()
@@ -225,6 +228,7 @@ def draw_matrix(path: Path, matrix: 'torch.Tensor', names: Sequence[str], shares
         image = axes.imshow(rows, vmin=0, vmax=1, cmap='Blues')
         axes.figure.colorbar(image, fraction=0.045, label='share of the row')
         axes.set(xlabel='found', ylabel='truth')
+        look_maps.headline(axes.figure, title, (side + 1) / 3.2)
         if numbered:
             axes.set_xticks(range(count), names, rotation=45, ha='right', rotation_mode='anchor')
             axes.set_yticks(range(count), names)

@@ -39,7 +39,7 @@ def draw(options: argparse.Namespace) -> str:
         model = backbone(options)
         levels = check_levels(options.level, len(model.channels), options.name)
         pixels, found = look(model, image, options.img_size)
-    path = place(options.out, f'maps_{options.name}.png')
+    path = place(options.out, f'maps_{options.name}.png', options.picture)
     rows, columns = grid(len(levels) + 1)
     height = 3.2 * pixels.shape[0] / pixels.shape[1] + 0.5
     with plots.subplots(str(path), rows, columns, figsize=(3.2 * columns, height * rows + 0.3), squeeze=False) as axes:
@@ -226,16 +226,19 @@ def normalized(model: Any, pixels: 'np.ndarray') -> 'Tensor':
     return (torch.from_numpy(values).permute(2, 0, 1) / 255 - mean) / std
 
 
-def grid(count: int) -> tuple[int, int]:
-    """Rows and columns for so many panels."""
-    rows = -(-count // _COLUMNS)
+def grid(count: int, most: int = _COLUMNS) -> tuple[int, int]:
+    """Rows and columns for so many panels, with so many in a row at most."""
+    rows = -(-count // most)
     return rows, -(-count // rows)
 
 
-def place(folder: str, name: str) -> Path:
-    """File in the folder, which is made."""
+def place(folder: str, name: str, picture: str | Path | None = None) -> Path:
+    """File in the folder, which is made; no picture is drawn over itself."""
+    path = Path(folder) / name.replace('/', '_').replace(':', '_')
+    if picture is not None and path.resolve() == Path(picture).resolve():
+        raise ValueError(f'--out must be another folder than that of {picture}, which would be written over')
     Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder) / name.replace('/', '_').replace(':', '_')
+    return path
 
 
 def weights(checkpoint: str | None) -> str:
@@ -243,9 +246,9 @@ def weights(checkpoint: str | None) -> str:
     return f'weights of {Path(checkpoint).name}' if checkpoint else 'weights at random'
 
 
-def headline(figure: Any, text: str, columns: int) -> None:
+def headline(figure: Any, text: str, columns: float) -> None:
     """Title over all panels, in as many lines as it needs."""
-    figure.suptitle('\n'.join(textwrap.wrap(text, 34 * columns)))
+    figure.suptitle('\n'.join(textwrap.wrap(text, int(34 * columns))))
 
 
 def panel(axis: Any, image: Any, title: str) -> None:

@@ -23,6 +23,7 @@ except ImportError:  # run as a script: this folder is on the path, its parent i
     import video  # type: ignore[no-redef]
 
 _THRESHOLD = 0.3
+_RECORDS = 'predictions.json'
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 
 
@@ -66,10 +67,16 @@ def _predict(options) -> list[Path]:
     targets = [out / f'{source.stem}.mp4'] if film else [out / path.name for path in pictures]
     if any(path.resolve() == target.resolve() for path, target in zip(pictures or [source], targets, strict=True)):
         raise ValueError(f'--out must be another folder than that of {source}, which would be written over')
+    foreign = [] if (out / _RECORDS).exists() else [target for target in targets if target.exists()]
+    if foreign:
+        raise ValueError(
+            f'--out must hold no files of others, but {foreign[0]} is there without a {_RECORDS}: give another folder, '
+            'or remove what an earlier run left there'
+        )
     model = Predictor(options.config, options.cfg_options, options.checkpoint, options.device, options.score_threshold)
     out.mkdir(parents=True, exist_ok=True)
     failed: dict[Path, str] = {}
-    with _records(out / 'predictions.json', model.classes) as put:
+    with _records(out / _RECORDS, model.classes) as put:
         if film:
             said = f'{targets[0].name} of {_film(model, source, targets[0], put)} frames'
         else:
@@ -80,7 +87,7 @@ def _predict(options) -> list[Path]:
             said = (
                 f'{len(pictures) - len(failed)} of {len(pictures)} pictures' if failed else f'{len(pictures)} pictures'
             )
-    print(f'{said} and predictions.json are in {out}')
+    print(f'{said} and {_RECORDS} are in {out}')
     for path, reason in failed.items():
         print(f'predict.py: {path} is left out: {reason}', file=sys.stderr)
     return list(failed)
