@@ -94,7 +94,7 @@ def _innermost(config: Any, loader: str) -> Any:
 
 
 def _size_in_folder(dataset: Any) -> tuple[int, int] | None:
-    """Height and width of a picture of a data set that is a folder of folders, None if it is another or is not there."""
+    """Height and width of a picture out of a folder of folders, None if it is not there or the data set is another."""
     from PIL import Image
 
     prefix = dataset.get('data_prefix')

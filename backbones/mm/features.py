@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import GroupNorm1, LayerNorm2d
@@ -158,7 +157,7 @@ class TimmFeatures(BaseModule):
                 maps = [m.permute(0, 3, 1, 2) for m in maps]
         if self.norms:
             maps = [norm(m) for norm, m in zip(self.norms, maps, strict=True)]
-        return tuple(m.contiguous() for m in maps)  # mmcv's RoIAlign and others read memory as NCHW, whatever the strides
+        return tuple(m.contiguous() for m in maps)  # mmcv's operators read memory so, whatever the strides
 
     def train(self, mode: bool = True) -> 'TimmFeatures':
         super().train(mode)
