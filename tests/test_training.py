@@ -1,8 +1,12 @@
 """What a training bears: bad data, a full disk, being stopped; and mmengine's parts through `tools/train.py`."""
 
 import errno
+import functools
+import hashlib
+import http.server
 import json
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -165,6 +169,26 @@ def test_a_start_is_weights_of_this_model_or_said(whole, capsys):
     torch.save({'state_dict': Path('x')}, start)
     assert _train(config, whole, 1, 'from-evil', options=options) == 2
     assert 'nothing in it was run' in _said(capsys)
+
+
+def test_a_start_that_has_an_address_is_fetched_once_and_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    served = tmp_path / 'served'
+    served.mkdir()
+    for name in (f'start-{hashlib.sha256(b"weights").hexdigest()[:8]}.pth', 'start-00000000.pth'):
+        (served / name).write_bytes(b'weights')
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        right, wrong = (f'http://127.0.0.1:{server.server_port}/{path.name}' for path in sorted(served.iterdir())[::-1])
+        path = Path(train_tool._fetched(right))
+        assert path.read_bytes() == b'weights' and path.is_relative_to(tmp_path / 'cache')
+        with pytest.raises(ValueError, match='start-00000000.pth could not be fetched: invalid hash'):
+            train_tool._fetched(wrong)
+        server.shutdown()
+    assert train_tool._fetched(right) == str(path)
+    assert train_tool._fetched('some/file.pth') == 'some/file.pth'
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_folder_with_nothing_but_the_best_checkpoint_is_taken(cifar, capsys):

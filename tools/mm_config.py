@@ -160,14 +160,14 @@ def load_config(
     if backbone:
         swap.swap_backbone(config, backbone, weights)
     own = (config.get('optim_wrapper') or {}).get('constructor')
-    for key in options:
-        _check_key(config, key, options.get('optim_wrapper.constructor', own))
+    for key, value in options.items():
+        _check_key(config, key, value, options.get('optim_wrapper.constructor', own))
     config.merge_from_dict(options)
     return config
 
 
-def _check_key(config: 'Config', key: str, constructor: str | None) -> None:
-    """Refuse a key that would be set and never read.
+def _check_key(config: 'Config', key: str, value: Any, constructor: str | None) -> None:
+    """Refuse a key that would be set and never read, and a word in the place of a number or of settings.
 
     A key may be new only directly below a `type`, whose class checks its arguments, or at the top if a runner reads it.
     Of the constructors of optimizers ours checks them, mmengine's does not.
@@ -194,6 +194,10 @@ def _check_key(config: 'Config', key: str, constructor: str | None) -> None:
             where = '.'.join(parts[:depth]) or 'the config'
             hint = f'did you mean {near[0]}?' if near else f'it has {", ".join(sorted(known)) or "no keys"}.'
             raise ValueError(f'--cfg-options: {key}: there is no key {part!r} in {where}; {hint}')
+    number = isinstance(node, (int, float)) and not isinstance(node, bool)
+    first = node[0] if isinstance(node, (list, tuple)) and node else node
+    if isinstance(value, str) and (number or (isinstance(first, dict) and 'type' in first)):
+        raise ValueError(f'--cfg-options: {key} must be {"a number" if number else "settings"}, but is {value!r}')
 
 
 def class_names(config: 'Config', dataset: 'ConfigDict') -> list[str]:

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,7 @@ def _train(options) -> None:
     if options.resume:
         _resume(config, options.resume)
     elif config.get('load_from'):
+        config.load_from = _fetched(config.load_from)
         _check_start(config, config.load_from)
     try:
         with _alone(Path(config.work_dir), options.launcher):
@@ -254,12 +256,31 @@ def _shapes(config) -> dict:
     return {key: value.shape for key, value in model.state_dict().items()}
 
 
+def _fetched(path: str) -> str:
+    """The file of an address, which torch keeps in its cache; its name may end in the start of its hash."""
+    if '://' not in path:
+        return path
+    if not path.startswith(('http://', 'https://')):
+        raise ValueError(
+            f'load_from must be a file or an address of http or https, but is {path}: fetch the file first'
+        )
+    import torch
+
+    file = Path(torch.hub.get_dir(), 'checkpoints', Path(path.partition('?')[0]).name)
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        known = re.search(r'-([0-9a-f]{8,})$', file.stem)
+        try:
+            torch.hub.download_url_to_file(path, str(file), known and known[1])
+        except (OSError, RuntimeError) as error:  # no such address; another hash
+            raise ValueError(f'load_from: {path} could not be fetched: {error}') from error
+    return str(file)
+
+
 def _check_start(config, path: str) -> None:
     """mmengine would run what the file holds if it is no plain one, and start at random without a word."""
     from backbones.mm import read_checkpoint
 
-    if '://' in path:
-        return
     file = read_checkpoint(path)
     if Path(path).suffix == '.safetensors':
         raise ValueError(f'load_from: mmengine reads .pth files alone, not {path}: save its tensors by torch.save')
