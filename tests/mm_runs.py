@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from PIL import Image
 from backbones.mm import build_model, feature_channels
 from registry import NARROW, family
 from tools import mm_config
+from tools import train as train_tool
 
 # What mmengine does over again for every config and every run, at a higher cost than the runs here: it reads all model
 # indices of the package that a base comes from, formats the config for its log, and asks the compiler for its version.
@@ -106,6 +108,35 @@ def options(config: str, epochs: int, folder: Path) -> list[str]:
         every, length = 1, f'train_cfg.max_epochs={epochs}'
     words += [length, f'train_cfg.val_interval={every}', f'default_hooks.checkpoint.interval={every}']
     return words
+
+
+def train_words(
+    config: str | Path, folder: Path, epochs: int, work: str, *args: str, extra: Sequence[str] = ()
+) -> list[str]:
+    """Command line of `tools/train.py` for a run of a few seconds.
+
+    Args:
+        config: A path, or a task for its config in `RUNNABLE`.
+        folder: Where the pictures are.
+        epochs: Length of the run.
+        work: Name of the work folder in it.
+        *args: Further words.
+        extra: Further words after ``--cfg-options``.
+    """
+    words = [*options(str(config), epochs, folder), *extra]
+    return [str(config), '--work-dir', str(folder / work), *args, '--cfg-options', *words]
+
+
+def train(*args: Any, **kwargs: Any) -> int:
+    """Exit code of `tools/train.py`, called with `train_words`."""
+    return train_tool.main(train_words(*args, **kwargs))
+
+
+def said(capsys: pytest.CaptureFixture) -> str:
+    """The sentence that `tools/train.py` said last."""
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('train.py: ')
+    return line
 
 
 def narrow(settings: Config) -> list[str]:

@@ -5,7 +5,6 @@ A mistake is a ValueError; what a training can bear is said in a line on stderr.
 
 import inspect
 import json
-import math
 import os
 import sys
 from collections import Counter
@@ -16,17 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from tools import decoding, mm_config
+    from tools import coco_checks, decoding, mm_config, words
 except ImportError:  # run as a script: this folder is on the path, its parent is not
+    import coco_checks  # type: ignore[no-redef]
     import decoding  # type: ignore[no-redef]
     import mm_config  # type: ignore[no-redef]
+    import words  # type: ignore[no-redef]
 
 if TYPE_CHECKING:  # they take seconds to import, and `--help` needs none of them
     from mmengine.config import Config, ConfigDict
 
 _SHORT = 1024  # bytes of a list that is worth a look for whether it is empty
 _SOON = 2000  # pictures that are looked through before anyone wonders what goes on
-_LISTED = 20  # classes that a sentence has room for
 _IGNORED = 255  # label of pixels that no loss looks at; also of what mmseg pads
 
 
@@ -187,14 +187,18 @@ def _check_class_folders(config: 'Config', dataset: 'ConfigDict', loader: str, f
         return
     lacks, has = sorted(set(folders) - set(classes)), sorted(set(classes) - set(folders))
     if lacks and len(classes) == len(folders):  # names to show, as those of ImageNet's numbers
-        _say(f'{loader}: the folders {_first(folders)} go by the names {_first(list(classes))}, in this order')
+        words.say(
+            f'{loader}: the folders {words.first(folders)} go by the names {words.first(list(classes))}, in this order'
+        )
         return
-    parts = [f'lack the folders {_first(lacks)}'] * bool(lacks) + [f'name {_first(has)}, which are none'] * bool(has)
-    right = ', '.join(folders) if len(folders) <= _LISTED else _first(folders)
+    parts = [f'lack the folders {words.first(lacks)}'] * bool(lacks) + [
+        f'name {words.first(has)}, which are none'
+    ] * bool(has)
+    right = ', '.join(folders) if len(folders) <= words.LISTED else words.first(folders)
     raise ValueError(
         f'{loader}: classes must be the folders of {folder} in alphabetical order, since mmpretrain numbers them so, '
-        f'but they {" and ".join(parts) or "are " + _first(classes)}: set classes to {right}, or rename the folders '
-        '(one without pictures may be empty)'
+        f'but they {" and ".join(parts) or "are " + words.first(classes)}: set classes to {right}, or rename the '
+        'folders (one without pictures may be empty)'
     )
 
 
@@ -257,14 +261,14 @@ def _each(look: Callable[[Any], Any], items: list, loader: str) -> list:
 
 
 def _leave_out(dataset: 'ConfigDict', loader: str, broken: list[str], count: int, unreadable: str) -> None:
-    said = f'{loader}: {len(broken)} of {count} pictures cannot be read ({_first(broken)})'
+    said = f'{loader}: {len(broken)} of {count} pictures cannot be read ({words.first(broken)})'
     if loader != 'train_dataloader':
         raise ValueError(f'{said}: replace them; a score over the others would not be the one of this data set')
     if unreadable == 'refuse':
         raise ValueError(f'{said}: replace them, or leave those of the training out with --unreadable skip')
     if len(broken) == count:
         raise ValueError(f'{said}: there is nothing to train on')
-    _say(f'{said}: they are left out')
+    words.say(f'{said}: they are left out')
     inner = dict(dataset)
     dataset.clear()
     dataset.update(type='without_pictures', dataset=inner, left_out=broken)
@@ -329,7 +333,7 @@ def _map_mistake(path: str, known: set[int]) -> str | None:
         return f'must have one channel of class numbers, but has {len(bands)} ({bands})'
     wrong = [int(label) for label in np.unique(pixels) if label not in known]
     right = f'{min(known)} to {max(known - {_IGNORED})} or {_IGNORED} (ignored)'
-    return f'must hold labels of {right}, but holds {_first(wrong)}' if wrong else None
+    return f'must hold labels of {right}, but holds {words.first(wrong)}' if wrong else None
 
 
 def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
@@ -346,19 +350,21 @@ def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{loader}: {path} is no COCO annotation file ({type(error).__name__}: {error})') from error
     where, classes = f'{loader}: {path}', mm_config.class_names(config, dataset)
-    _check_names(where, list(names.values()), classes)
+    coco_checks.check_names(where, list(names.values()), classes)
     if not images:
         raise ValueError(f'{where} must name at least one picture under "images", but names none')
     if 'Panoptic' in str(dataset.type):
         return  # these have segments in the place of boxes
     evaluator = str(config.get(loader.replace('dataloader', 'evaluator')) if loader != 'train_dataloader' else '')
-    _check_keys(where, 'image', images, ['id', 'file_name', 'width', 'height'])
+    coco_checks.check_keys(where, 'image', images, ['id', 'file_name', 'width', 'height'])
     keys = ['id', 'image_id', 'category_id', 'bbox', 'area', *(['iscrowd'] if 'Coco' in evaluator else [])]
-    _check_keys(where, 'annotation', annotations, keys)
-    _check_numbers(where, images, annotations)
-    kept = _kept(where, annotations, names, {image['id']: (image['width'], image['height']) for image in images})
+    coco_checks.check_keys(where, 'annotation', annotations, keys)
+    coco_checks.check_numbers(where, images, annotations)
+    kept = coco_checks.kept(
+        where, annotations, names, {image['id']: (image['width'], image['height']) for image in images}
+    )
     if any(step.get('with_mask') for step in _parts(dataset.get('pipeline'))):
-        _check_masks(where, kept)
+        coco_checks.check_masks(where, kept)
     used = [annotation for annotation in kept if not annotation.get('iscrowd')]
     if not used and (annotations or loader == 'train_dataloader'):  # a test without annotations may be meant
         raise ValueError(f'{where} must hold an annotation that can be used, but of its {len(annotations)} none can')
@@ -367,126 +373,10 @@ def _check_coco(config: 'Config', dataset: 'ConfigDict', loader: str) -> None:
         _warn_of_empty_classes(loader, classes, [classes.index(name) for name in labels if name in classes])
 
 
-def _check_names(where: str, names: list[str], classes: list[str]) -> None:
-    if not classes or names == classes:
-        return
-    lacks, has = sorted(set(names) - set(classes)), sorted(set(classes) - set(names))
-    if lacks or has:
-        parts = [f'has the classes {lacks} that the config lacks'] * bool(lacks)
-        parts += [f'lacks the classes {has} of the config'] * bool(has)
-        raise ValueError(f'{where} {" and ".join(parts)}; set metainfo.classes and num_classes to fit')
-    right = ', '.join(names) if len(names) <= _LISTED else _first(names)
-    raise ValueError(
-        f'{where}: metainfo.classes must have the order of the categories of the file, since mmdet numbers them so, '
-        f'but begin with {_first(classes)}: set them to {right}'
-    )
-
-
-def _check_keys(where: str, kind: str, entries: list[dict], keys: list[str]) -> None:
-    parts = []
-    for key in keys:
-        lacking = [_id(entry, i) for i, entry in enumerate(entries) if entry.get(key) is None]
-        parts += [f'{len(lacking)} of {len(entries)} lack {key} ({kind}s {_first(lacking)})'] * bool(lacking)
-    if parts:
-        raise ValueError(f'{where}: each {kind} must have {", ".join(keys)}, but {" and ".join(parts)}: add them')
-
-
-def _check_numbers(where: str, images: list[dict], annotations: list[dict]) -> None:
-    """What json reads may be NaN or text."""
-
-    def check(kind: str, entries: list[dict], keys: tuple[str, ...], rule: str, right: Callable[[Any], bool]) -> None:
-        wrong = [entry for entry in entries if not all(right(entry[key]) for key in keys)]
-        if wrong:
-            ids = _first([entry['id'] for entry in wrong])
-            given = ' and '.join(repr(wrong[0][key]) for key in keys)
-            raise ValueError(
-                f'{where}: {" and ".join(keys)} must be {rule}, but in {len(wrong)} of {len(entries)} {kind}s that is '
-                f'not so ({kind}s {ids}; the first has {given}): correct them, or take them out of the file'
-            )
-
-    def box(value: Any) -> bool:
-        return isinstance(value, list) and len(value) == 4 and all(map(_is_finite, value))
-
-    check('image', images, ('width', 'height'), 'numbers above 0', lambda value: _is_finite(value) and value > 0)
-    check('annotation', annotations, ('bbox',), 'four finite numbers (left, top, width, height)', box)
-    check('annotation', annotations, ('area',), 'a finite number', _is_finite)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _check_masks(where: str, annotations: list[dict]) -> None:
-    """Polygons are lists of lists, run lengths a dict; what mmdet cannot draw of them it leaves out itself."""
-
-    def usable(shape: Any) -> bool:
-        return bool(shape) and (isinstance(shape, dict) or all(isinstance(polygon, list) for polygon in shape))
-
-    wrong = [annotation['id'] for annotation in annotations if not usable(annotation.get('segmentation'))]
-    if wrong:
-        raise ValueError(
-            f'{where}: the pipeline reads masks (with_mask=True), so each annotation must have polygons or run lengths '
-            f'as its segmentation, but {len(wrong)} of {len(annotations)} have none (annotations {_first(wrong)}): add '
-            'them, or train a detector without masks'
-        )
-
-
-_OUTSIDE = 'lie outside their picture'
-_NO_PICTURE = 'name a picture that the file lacks and are left out'
-_NO_CLASS = 'name a class that the file lacks and are left out'
-_NO_AREA = 'are less than a pixel wide, high or large and are left out'
-_CUT = 'stick out of their picture by more than a pixel and are clipped where the config says so'
-
-
-def _kept(where: str, annotations: list[dict], names: dict, sizes: dict) -> list[dict]:
-    """Annotations that mmdet does not leave out, by its own rules; what is wrong with the others is said."""
-    kinds = [_box_mistake(annotation, names, sizes) for annotation in annotations]
-    found: dict[str, list] = {}
-    for annotation, kind in zip(annotations, kinds, strict=True):
-        if kind:
-            found.setdefault(kind, []).append(annotation['id'])
-    outside = found.pop(_OUTSIDE, [])
-    if outside:
-        raise ValueError(
-            f'{where}: each box must overlap its picture, but {len(outside)} of {len(annotations)} lie outside '
-            f'(annotations {_first(outside)}): correct them, or take them out of the file'
-        )
-    for kind, ids in found.items():
-        _say(f'{where}: {len(ids)} of {len(annotations)} annotations {kind} (annotations {_first(ids)})')
-    return [annotation for annotation, kind in zip(annotations, kinds, strict=True) if kind in (None, _CUT)]
-
-
-def _box_mistake(annotation: dict, names: dict, sizes: dict) -> str | None:
-    if annotation['image_id'] not in sizes:
-        return _NO_PICTURE
-    if annotation['category_id'] not in names:
-        return _NO_CLASS
-    (x, y, w, h), (width, height) = annotation['bbox'], sizes[annotation['image_id']]
-    if w < 1 or h < 1 or annotation['area'] <= 0:
-        return _NO_AREA
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        return _OUTSIDE
-    return _CUT if min(x, y, width - x - w, height - y - h) < -1 else None
-
-
 def _warn_of_empty_classes(loader: str, classes: list[str], labels: Iterable[int]) -> None:
     counts = Counter(map(int, labels))
     empty = [name for i, name in enumerate(classes) if not counts[i]]
     if empty:
-        _say(f'{loader}: {len(empty)} of {len(classes)} classes have no example to learn from: {_first(empty)}')
-
-
-def _id(entry: dict, number: int) -> Any:
-    """Of an annotation or a picture, or where in the file it stands."""
-    return entry.get('id', f'at place {number}')
-
-
-def _first(items: list) -> str:
-    """The first three, and a sign that there are more."""
-    return ', '.join(map(str, items[:3])) + (', ...' if len(items) > 3 else '')
-
-
-def _say(line: str) -> None:
-    """One line on stderr, from the first of several processes."""
-    if os.environ.get('RANK', '0') == '0':
-        print(line, file=sys.stderr)
+        words.say(
+            f'{loader}: {len(empty)} of {len(classes)} classes have no example to learn from: {words.first(empty)}'
+        )
