@@ -71,8 +71,8 @@ def check_masks(where: str, annotations: list[dict]) -> None:
     wrong = [annotation['id'] for annotation in annotations if not usable(annotation.get('segmentation'))]
     if wrong:
         raise ValueError(
-            f'{where}: the pipeline reads masks (with_mask=True), so each annotation must have polygons or run lengths '
-            f'as its segmentation, but {len(wrong)} of {len(annotations)} have none (annotations {words.first(wrong)}): '
+            f'{where}: the pipeline reads masks (with_mask=True), so each annotation must have polygons or run '
+            f'lengths as its segmentation, but {len(wrong)} of {len(annotations)} have none ({words.first(wrong)}): '
             'add them, or train a detector without masks'
         )
 
