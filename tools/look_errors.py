@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,8 +88,9 @@ def draw(options: argparse.Namespace) -> str:
     files.write(
         out / 'index.html', _page(options, kind, model.threshold, len(chosen), total, out / 'confusion.png', worst)
     )
-    for path in {*(out / 'worst').glob('[0-9][0-9]*_*.png')} - {path for (_, path), _ in worst}:
-        path.unlink()  # of an earlier run, which the page no longer shows
+    earlier = {path for path in (out / 'worst').glob('*.png') if re.match(r'\d\d+_', path.name)}
+    for path in earlier - {path for (_, path), _ in worst}:
+        path.unlink()  # which the page no longer shows
     return f'index.html, confusion.png, confusion.csv and {len(worst)} pictures (worst/) are in {out}'
 
 
