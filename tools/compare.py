@@ -352,7 +352,7 @@ def _plot(path: Path, rows: Sequence[Row], label: str) -> None:
         axes.set(xscale='log', xlabel='latency in ONNX Runtime (ms)', ylabel=label)
         axes.xaxis.set_major_formatter('{x:g}')
         axes.xaxis.set_minor_formatter('{x:g}')
-        axes.margins(x=0.12)  # for the names
+        axes.margins(x=0.2)  # for the names
         axes.grid(alpha=0.3, which='both')
 
 

@@ -132,13 +132,13 @@ def draw(labels: Sequence[str], curves: Sequence[Curve], metric: str, path: str,
     """
     from matplotlib.ticker import MaxNLocator
 
-    with plots.subplots(path, figsize=(6, 4)) as axes:
+    with plots.subplots(path, figsize=(7, 4)) as axes:
         for label, curve in zip(labels, curves, strict=True):
             axes.plot(list(curve), list(curve.values()), marker='.', label=label)
         axes.set(xlabel=step, ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.figure.legend(loc='outside right center', fontsize=8)  # beside the curves, which it would hide
 
 
 if __name__ == '__main__':
