@@ -292,11 +292,21 @@ RUNNABLE = mm_runs.RUNNABLE.values()
 GREY = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'  # pads its pictures with a colour
 # Stretches its pictures to whole multiples behind the resizing.
 STRETCHED = next(path for path in mm_runs.CONFIGS if 'fpn_40k_ade20k_pvt' in (ROOT / path).read_text())
+# Has pillow squash them.
+SQUASHED = next(
+    path for path in mm_runs.CONFIGS if "'Resize', scale=224, interpolation='bil" in (ROOT / path).read_text()
+)
 
 
 @pytest.mark.parametrize(
     'source',
-    [GREY, *(p if p in (STRETCHED, *RUNNABLE) else pytest.param(p, marks=pytest.mark.full) for p in mm_runs.CONFIGS)],
+    [
+        GREY,
+        *(
+            p if p in (STRETCHED, SQUASHED, *RUNNABLE) else pytest.param(p, marks=pytest.mark.full)
+            for p in mm_runs.CONFIGS
+        ),
+    ],
 )
 def test_prepares_as_the_config_does(source: str, tmp_path: Path) -> None:
     """From the pipeline of a test split to the card's facts to the tensor."""

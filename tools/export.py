@@ -341,6 +341,10 @@ def config_facts(config: Any, model: 'nn.Module') -> dict[str, Any]:
         found['resize'] = {'mode': 'crop', 'crop_pct': side / min(scale), 'interpolation': interpolation}
         found['input_size'] = (3, side, side)
         return found
+    if step.get('backend') == 'pillow' and not step.get('keep_ratio'):  # by its own filter, as timm squashes
+        found['resize'] = {'mode': 'squash', 'crop_pct': 1.0, 'interpolation': interpolation}
+        found['input_size'] = (3, *scale[::-1])
+        return found
     found['resize'] = {
         'mode': 'keep_ratio' if step.get('keep_ratio') else 'stretch',
         'scale': scale,
