@@ -31,7 +31,7 @@ def test_table_and_plot(folders: list[str], tmp_path: Path, capsys: pytest.Captu
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['│', '1', '│', '40.00', '│', '45.25', '│'] in rows  # the later run of the first
     assert ['│', '2', '│', '50.50', '│', '│'] in rows
-    assert Image.open(plot).size == (720, 480)
+    assert Image.open(plot).size == (840, 480)
     assert not plot.with_name('curves.png.part').exists()
 
 

@@ -72,8 +72,8 @@ def check_masks(where: str, annotations: list[dict]) -> None:
     if wrong:
         raise ValueError(
             f'{where}: the pipeline reads masks (with_mask=True), so each annotation must have polygons or run '
-            f'lengths as its segmentation, but {len(wrong)} of {len(annotations)} have none ({words.first(wrong)}): '
-            'add them, or train a detector without masks'
+            f'lengths as its segmentation, but {len(wrong)} of {len(annotations)} have none (annotations '
+            f'{words.first(wrong)}): add them, or train a detector without masks'
         )
 
 
