@@ -230,7 +230,7 @@ def _option(text: str) -> list[str]:
         (_option('train_cfg.val_interval=0'), ['train_cfg.val_interval', 'from 1 on']),
         (_option('optim_wrapper.accumulative_counts=0'), ['accumulative_counts', 'from 1 on']),
         (_option('optim_wrapper.optimizer.type=Adamm'), ['optimizer.type', 'Adamm']),
-        (_option('optim_wrapper.optimizer.lr=abc'), ['optimizer.lr', 'a number', 'abc']),
+        (_option('optim_wrapper.optimizer.lr=abc'), ['optimizer.lr', "a number, but is 'abc'"]),
         (_option('randomness.seed=abc'), ['randomness.seed', 'a number', 'abc']),
         (_option('test_dataloader.dataset.pipeline=abc'), ['dataset.pipeline', 'settings', 'abc']),
         (_option('load_from=s3://x/y.pth'), ['load_from', 'https', 's3://x/y.pth']),

@@ -114,7 +114,8 @@ def run(prog: str, work: Callable[[], None]) -> int:
 
 def explain(error: Exception) -> str | None:
     """One sentence for an error that a user can cause, None for one that only a fault of the code can."""
-    text = ' '.join(str(error).strip('"\'').split())
+    text = str(error).strip('"\'') if isinstance(error, KeyError) else str(error)  # which Python quotes
+    text = ' '.join(text.split())
     text = re.sub(r'(class `\w+` in [\w./]+: )+', lambda match: match[1], text)  # the innermost of mmengine's wrappings
     mistake = (
         isinstance(error, (ValueError, ImportError, OSError, SyntaxError))
