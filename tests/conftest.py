@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+from pathlib import Path
 
 # Before the libraries that read them are imported. `make test` sets the threads too, for what pytest plugins load.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -28,3 +29,18 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (the global generator is the one that third parties draw from)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in configs are those from the root of the project."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    """Folder with a few pictures laid out as CIFAR-10's."""
+    import mm_runs
+
+    mm_runs.make_cifar10(tmp_path)
+    return tmp_path

@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from registry import NARROW, facts, family, shape
+from registry import NARROW, facts, family, shape, without_gradient
 
 
 def check_classifier(name: str, image: Tensor, folder: Path) -> None:
@@ -69,7 +69,7 @@ def learns(model: nn.Module, loss: Callable[[Tensor], Any], image: Tensor) -> No
     """Every weight has a gradient after a step of training."""
     model.train()
     loss(torch.cat([image, image.flip(-1)])).backward()
-    assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert without_gradient(model) == []
 
 
 for name in sys.argv[2:]:

@@ -153,6 +153,11 @@ def narrow(name: str, **kwargs: Any) -> Any:
         return shortened(make(name, **kwargs)).train()
 
 
+def without_gradient(model: nn.Module) -> list[str]:
+    """Weights that learn and that no gradient has reached."""
+    return [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
 def size(name: str, wanted: tuple[int, int]) -> tuple[int, int]:
     """The wanted (height, width) in pixels, or the only one that the variant takes.
 

@@ -20,9 +20,7 @@ from tools import compare, score, test, train
 DETECTION = 'configs/detection/retinanet_fpn_bccd.py'
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def words(folder: Path, *more: str) -> list[str]:

@@ -22,12 +22,10 @@ from mmpretrain.registry import DATASETS
 
 from backbones.layers import MixedLIF
 from backbones.mm import TimmLayerDecayConstructor, build_model
+from registry import without_gradient
 from tools import data_checks, fit, mm_config
 
-
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch):
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 @pytest.mark.parametrize('path', mm_runs.CONFIGS)
@@ -102,7 +100,7 @@ def test_every_published_detector_and_segmentor_takes_a_step(path, tmp_path):
     total, losses = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
     assert all(torch.isfinite(value) for value in losses.values())
     optimizer.backward(total)
-    assert [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None] == []
+    assert without_gradient(model) == []
     optimizer.step()
 
 

@@ -27,9 +27,7 @@ TRAIN, TEST = 'train_dataloader', 'test_dataloader'
 SPLITS = (TRAIN, 'val_dataloader', TEST)
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def _load(path: str, **dataset: Any) -> Any:

@@ -22,9 +22,7 @@ from tools import train as train_tool
 PATHS = [path for path in mm_runs.CONFIGS if 'teacher' in Config.fromfile(mm_runs.ROOT / path).model]
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def classifier(**settings: Any) -> Any:

@@ -296,17 +296,12 @@ STRETCHED = next(path for path in mm_runs.CONFIGS if 'fpn_40k_ade20k_pvt' in (RO
 SQUASHED = next(
     path for path in mm_runs.CONFIGS if "'Resize', scale=224, interpolation='bil" in (ROOT / path).read_text()
 )
+SHORT = (STRETCHED, SQUASHED, *RUNNABLE)  # those that the default run takes
 
 
 @pytest.mark.parametrize(
     'source',
-    [
-        GREY,
-        *(
-            p if p in (STRETCHED, SQUASHED, *RUNNABLE) else pytest.param(p, marks=pytest.mark.full)
-            for p in mm_runs.CONFIGS
-        ),
-    ],
+    [GREY, *(p if p in SHORT else pytest.param(p, marks=pytest.mark.full) for p in mm_runs.CONFIGS)],
 )
 def test_prepares_as_the_config_does(source: str, tmp_path: Path) -> None:
     """From the pipeline of a test split to the card's facts to the tensor."""

@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 
 import backbones
 from backbones.pyramid import FeaturePyramid
-from registry import NARROW, facts, family, shape, smallest
+from registry import NARROW, facts, family, shape, smallest, without_gradient
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'frameworks.md'
@@ -51,7 +51,7 @@ def test_torchvision(kind: str, name: str) -> None:
     box = torch.tensor([[2.0, 3.0, width - 4.0, height - 5.0]])
     losses = model.train()(images, [{'boxes': box, 'labels': torch.tensor([1])}] * 2)
     sum(losses.values()).backward()
-    assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert without_gradient(model) == []
     found = model.eval()(images)
     assert all((f['boxes'] >= 0).all() and (f['boxes'][:, 2] <= width).all() for f in found)
 
@@ -92,7 +92,7 @@ def test_segmentation_models_pytorch(name: str) -> None:
     own.load_state_dict(model.encoder.model.state_dict())
     torch.testing.assert_close(model.encoder(image)[-len(strides) :], own(image))
     model.train()(image).square().mean().backward()
-    assert [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert without_gradient(model) == []
 
 
 @pytest.fixture(scope='module')

@@ -32,9 +32,7 @@ from tools.look_field import effective_fields, smallest_square
 PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def _field(*layers: nn.Module, size: int = 15) -> np.ndarray:

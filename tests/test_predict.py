@@ -25,9 +25,7 @@ PICTURE = mm_runs.ROOT / 'data/bccd/images/BloodImage_00001.jpg'
 ALL_BOXES = dict.fromkeys(('detection', 'instance'), ('--score-threshold', '0'))
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch):
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 @pytest.fixture

@@ -29,9 +29,7 @@ METRIC = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch):
-    monkeypatch.chdir(mm_runs.ROOT)
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def _steps(path) -> set[int]:

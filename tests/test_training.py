@@ -29,15 +29,7 @@ DETECTION, SEGMENTATION, CLASSIFICATION = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _in_root(monkeypatch):
-    monkeypatch.chdir(mm_runs.ROOT)
-
-
-@pytest.fixture
-def cifar(tmp_path):
-    mm_runs.make_cifar10(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures('in_root')
 
 
 def _same(one, other, where='') -> None:

@@ -98,7 +98,9 @@ def _size_in_folder(dataset: Any) -> tuple[int, int] | None:
     from PIL import Image
 
     prefix = dataset.get('data_prefix')
-    for path in Path(dataset.get('data_root') or '', prefix).glob('*/*') if isinstance(prefix, str) else ():
+    if not isinstance(prefix, str):
+        return None
+    for path in Path(dataset.get('data_root') or '', prefix).glob('*/*'):
         with contextlib.suppress(OSError), Image.open(path) as image:  # no picture, or a broken one
             return image.height, image.width
     return None

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-_COLUMNS = 6  # at most
 _MULTIPLE = 32  # pixels: networks that merge patches want whole ones
 
 
@@ -226,7 +225,7 @@ def normalized(model: Any, pixels: 'np.ndarray') -> 'Tensor':
     return (torch.from_numpy(values).permute(2, 0, 1) / 255 - mean) / std
 
 
-def grid(count: int, most: int = _COLUMNS) -> tuple[int, int]:
+def grid(count: int, most: int = 6) -> tuple[int, int]:
     """Rows and columns for so many panels, with so many in a row at most."""
     rows = -(-count // most)
     return rows, -(-count // rows)
